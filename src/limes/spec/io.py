@@ -1,0 +1,133 @@
+"""TOML <-> spec. Every complaint names the file and the field, says what was got, and fits in one sentence."""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from limes.core.errors import SpecError
+from limes.spec.study import StudySpec
+
+MAX_BYTES = 1_000_000
+
+
+def load_study(path: Path, *, settings: Sequence[str] = ()) -> StudySpec:
+    """Read and validate a study.
+
+    Args:
+        path: A TOML file.
+        settings: Overrides such as `training.steps=100`, or `panels.0.sizes=[32, 64]`; values are TOML.
+
+    Raises:
+        SpecError: The file cannot be read, is not TOML, or a field is wrong.
+    """
+    return parse_study(_read_toml(path), name=str(path), settings=settings)
+
+
+def parse_study(content: Mapping[str, Any], *, name: str, settings: Sequence[str] = ()) -> StudySpec:
+    """Validate a study given as plain data; `name` is how messages call it."""
+    content = json.loads(json.dumps(content, default=str))
+    for setting in settings:
+        _apply_setting(content, setting)
+    try:
+        return StudySpec.model_validate(content)
+    except ValidationError as error:
+        raise SpecError(_sentence(error, name)) from None
+
+
+def study_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Unified diff of two studies, one setting per line; empty when they are equal.
+
+    >>> print(study_diff({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}))
+    - b.c = 2
+    + b.c = 3
+    """
+    lines = difflib.unified_diff(_flat_lines(old), _flat_lines(new), lineterm="", n=0)
+    changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    return "\n".join(f"{line[0]} {line[1:]}" for line in changed)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SpecError(
+            f"{path}: cannot be read ({error.strerror}); give the path of a study in TOML"
+        ) from None
+    if len(data) > MAX_BYTES:
+        raise SpecError(
+            f"{path}: {len(data)} bytes; a study has at most {MAX_BYTES}: is this the right file?"
+        )
+    try:
+        return tomllib.loads(data.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SpecError(f"{path}: is not valid TOML: {error}") from None
+
+
+def _apply_setting(content: dict[str, Any], setting: str) -> None:
+    key, equals, text = setting.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise SpecError(f"--set {setting!r}: expected key=value, such as training.steps=100")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        if not text.replace("_", "a").replace("-", "a").replace(".", "a").replace("/", "a").isalnum():
+            raise SpecError(f"--set {setting!r}: {text!r} is not a TOML value") from None
+        value = text
+    place: Any = content
+    for part in parts[:-1]:
+        place = _child(place, part, setting)
+    if isinstance(place, list):
+        place[_index(place, parts[-1], setting)] = value
+    elif isinstance(place, dict):
+        place[parts[-1]] = value
+    else:
+        raise SpecError(f"--set {setting!r}: {'.'.join(parts[:-1])} is {place!r}, which has no fields")
+
+
+def _child(place: Any, part: str, setting: str) -> Any:
+    if isinstance(place, list):
+        return place[_index(place, part, setting)]
+    if isinstance(place, dict):
+        return place.setdefault(part, {})
+    raise SpecError(f"--set {setting!r}: there is nothing named {part} inside {place!r}")
+
+
+def _index(place: list[Any], part: str, setting: str) -> int:
+    if not (part.isdigit() and int(part) < len(place)):
+        raise SpecError(f"--set {setting!r}: {part!r} is not an index of a list of {len(place)}")
+    return int(part)
+
+
+def _sentence(error: ValidationError, name: str) -> str:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    field = ".".join(str(part) for part in first["loc"]) or "study"
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] in ("missing", "value_error") else f" (got {_short(first['input'])})"
+    if first["type"] == "extra_forbidden":
+        message = "there is no such field; check its spelling"
+    more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return f"{name}: {field}: {message[:1].lower()}{message[1:]}{got}{more}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _flat_lines(content: Any, prefix: str = "") -> list[str]:
+    if isinstance(content, Mapping):
+        return [
+            line
+            for key in content
+            for line in _flat_lines(content[key], f"{prefix}.{key}" if prefix else str(key))
+        ]
+    if isinstance(content, list) and any(isinstance(item, Mapping) for item in content):
+        return [line for i, item in enumerate(content) for line in _flat_lines(item, f"{prefix}.{i}")]
+    return [f"{prefix} = {json.dumps(content)}"]

@@ -1,0 +1,96 @@
+"""Which network: one spec per family of reference models. Sizes only; no scaling rule appears here.
+
+`width` is d_model (channels of the first stage for the CNN), `depth` the number of blocks (hidden layers for the
+MLP). What the data fix (vocabulary, inputs, outputs) is None until `sweep.build` fills it in from the data source.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from limes.spec.base import Spec
+
+Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Activation = Literal["relu", "gelu", "tanh", "erf", "linear"]
+
+
+class _Attention(Spec):
+    width: Size
+    head_dim: Size | None = None
+    num_heads: Size | None = None
+
+    @model_validator(mode="after")
+    def _heads(self) -> "_Attention":
+        if (self.head_dim is None) == (self.num_heads is None):
+            raise ValueError(
+                "give exactly one of head_dim (heads grow with width) and num_heads (the head dimension grows)"
+            )
+        unit = self.head_dim or self.num_heads or 1
+        if self.width % unit:
+            name = "head_dim" if self.head_dim else "num_heads"
+            raise ValueError(f"width {self.width} is not a multiple of {name} {unit}")
+        return self
+
+
+class TransformerSpec(_Attention):
+    """Pre-LN decoder on tokens (the byte GPT)."""
+
+    family: Literal["transformer"] = "transformer"
+    width: Size = 32
+    depth: Size = 2
+    context: Size = 64
+    mlp_ratio: Size = 4
+    tied: bool = False
+    vocab_size: Size | None = None
+
+
+class ViTSpec(_Attention):
+    """Small vision transformer: patches, learned positions, mean pooling."""
+
+    family: Literal["vit"] = "vit"
+    width: Size = 32
+    depth: Size = 2
+    patch: Size = 2
+    mlp_ratio: Size = 4
+    input_shape: tuple[int, int, int] | None = None
+    num_outputs: Size | None = None
+
+
+class MLPSpec(Spec):
+    """Fully connected network with `depth` hidden layers and a linear readout."""
+
+    family: Literal["mlp"] = "mlp"
+    width: Size = 64
+    depth: Size = 2
+    activation: Activation = "relu"
+    bias: bool = False
+    num_inputs: Size | None = None
+    num_outputs: Size | None = None
+
+
+class ResMLPSpec(Spec):
+    """Residual MLP: linear stem, `depth` pre-norm branches of one or two matrices, linear readout."""
+
+    family: Literal["resmlp"] = "resmlp"
+    width: Size = 64
+    depth: Size = 4
+    matrices_per_branch: Literal[1, 2] = 2
+    activation: Activation = "relu"
+    num_inputs: Size | None = None
+    num_outputs: Size | None = None
+
+
+class CNNSpec(Spec):
+    """Small residual CNN: 3x3 stem, `depth` residual blocks, global average pooling, linear readout."""
+
+    family: Literal["cnn"] = "cnn"
+    width: Size = 16
+    depth: Size = 3
+    input_shape: tuple[int, int, int] | None = None
+    num_outputs: Size | None = None
+
+
+ModelSpec = Annotated[
+    TransformerSpec | ViTSpec | MLPSpec | ResMLPSpec | CNNSpec,
+    Field(discriminator="family"),
+]
