@@ -1,0 +1,8 @@
+"""Small reference networks, one file per family: plain modules without any scaling rule inside.
+
+Each takes two factors that default to 1: a scale on its attention and a multiplier on its residual branches.
+"""
+
+from limes.models.build import MODELS, build_model, example_input, num_flops, num_params
+
+__all__ = ["MODELS", "build_model", "example_input", "num_flops", "num_params"]

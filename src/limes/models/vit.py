@@ -1,0 +1,57 @@
+"""A small vision transformer: linear patches, learned positions, pre-LN blocks, mean pooling, no biases."""
+
+import torch
+from torch import Tensor, nn
+
+from limes.core.errors import SpecError
+from limes.models.attention import Block
+from limes.models.fill import fill_linear_, fill_normal_, required, required_shape
+from limes.spec.model import ViTSpec
+
+POSITION_STD = 0.5
+
+
+class ViT(nn.Module):
+    """Images (B, C, H, W) -> outputs (B, K)."""
+
+    def __init__(self, spec: ViTSpec, *, attention_scale: float, residual_multiplier: float) -> None:
+        super().__init__()
+        num_outputs = required(spec.num_outputs, field="num_outputs", family=spec.family)
+        channels, height, width = required_shape(spec.input_shape, family=spec.family)
+        if height % spec.patch or width % spec.patch:
+            raise SpecError(
+                f"model.patch {spec.patch} does not divide the image of {height} x {width}; choose a divisor of both"
+            )
+        self.patch = spec.patch
+        num_patches = (height // spec.patch) * (width // spec.patch)
+        self.stem = nn.Linear(channels * spec.patch**2, spec.width, bias=False)
+        self.position = nn.Parameter(torch.empty(num_patches, spec.width))
+        self.blocks = nn.ModuleList(
+            Block(
+                spec.width,
+                spec.num_heads or spec.width // (spec.head_dim or spec.width),
+                mlp_ratio=spec.mlp_ratio,
+                causal=False,
+                attention_scale=attention_scale,
+                residual_multiplier=residual_multiplier,
+            )
+            for _ in range(spec.depth)
+        )
+        self.norm = nn.LayerNorm(spec.width, eps=1e-5, elementwise_affine=False)
+        self.readout = nn.Linear(spec.width, num_outputs, bias=False)
+
+    def draw_(self, generator: torch.Generator) -> None:
+        """Fill the weights in the order of the forward pass."""
+        fill_linear_(self.stem, generator=generator)
+        fill_normal_(self.position, POSITION_STD, generator=generator)
+        for block in self.blocks:
+            block.draw_(generator)  # type: ignore[operator]
+        fill_linear_(self.readout, generator=generator)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, K)."""
+        patches = nn.functional.unfold(images, self.patch, stride=self.patch).transpose(1, 2)
+        x = self.stem(patches) + self.position
+        for block in self.blocks:
+            x = block(x)
+        return self.readout(self.norm(x).mean(dim=1))
