@@ -1,4 +1,4 @@
-"""Settings for all tests: one thread per process (two spin against each other on a busy machine), and the real tables."""
+"""Settings for all tests: one thread per process (two spin against each other), and the real tables."""
 
 import os
 

@@ -39,9 +39,7 @@ def test_order_of_points_does_not_matter() -> None:
         ([1.0, 1.4, 1.3, 1.4, 1.0], VertexStatus.EDGE_LOW, (-9.0,)),
     ],
 )
-def test_edges_cliffs_and_what_is_wanted_next(
-    losses: list[float], status: VertexStatus, wanted: tuple
-) -> None:
+def test_edges_cliffs_and_what_is_wanted_next(losses: list[float], status: VertexStatus, wanted: tuple) -> None:
     vertex = fit_vertex([-8, -7, -6, -5, -4], losses, step=1.0)
     assert vertex.status is status
     assert vertex.wanted == wanted

@@ -1,4 +1,4 @@
-"""The four helpers that decide whether a measured number agrees with a predicted one. No other tolerance is tuned by hand.
+"""The four helpers that decide whether a measurement agrees with a prediction. No other tolerance is tuned by hand.
 
 A true theory fails "5 sigma" with 4 seeds in 1.5 % of tries, because a deviation estimated from few seeds is itself
 uncertain. Hence Student's t at a small level, at least 16 seeds, and extrapolation in 1/size rather than wide bands.
@@ -32,9 +32,7 @@ def assert_mean(samples: ArrayLike, expected: float, *, bias: float = 0.0) -> No
     values = _seeds(samples)
     error = values.std(ddof=1) / np.sqrt(len(values))
     band = stats.t.ppf(1 - LEVEL / 2, len(values) - 1) * error + bias
-    assert abs(values.mean() - expected) <= band, (
-        f"mean {values.mean():.6g}, expected {expected:.6g} +- {band:.2g}"
-    )
+    assert abs(values.mean() - expected) <= band, f"mean {values.mean():.6g}, expected {expected:.6g} +- {band:.2g}"
 
 
 def assert_limit(
@@ -77,9 +75,7 @@ def assert_order(steps: ArrayLike, errors: ArrayLike, order: float) -> None:
 
 def assert_golden(value: ArrayLike, golden: dict) -> None:
     """`value` equals a recorded number within its recorded tolerance (`value, tolerance, source`; absolute)."""
-    assert {"value", "tolerance", "source"} <= golden.keys(), (
-        "a golden number has value, tolerance and source"
-    )
+    assert {"value", "tolerance", "source"} <= golden.keys(), "a golden number has value, tolerance and source"
     difference = np.max(np.abs(np.asarray(value, dtype=float) - np.asarray(golden["value"], dtype=float)))
     assert difference <= golden["tolerance"], (
         f"off by {difference:.3g} > {golden['tolerance']:.3g} ({golden['source']})"

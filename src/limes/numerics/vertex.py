@@ -127,9 +127,7 @@ def _parabola(
     )
 
 
-def _wanted(
-    grid: NDArray[np.float64], finite: NDArray[np.int64], place: int, *, step: float
-) -> tuple[float, ...]:
+def _wanted(grid: NDArray[np.float64], finite: NDArray[np.int64], place: int, *, step: float) -> tuple[float, ...]:
     """Points still missing for two finite neighbours on each side of the best one."""
     best = finite[place]
     below = [float(grid[0] - step)] if place < WINDOW // 2 and finite[0] == 0 else []

@@ -55,13 +55,9 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SpecError(
-            f"{path}: cannot be read ({error.strerror}); give the path of a study in TOML"
-        ) from None
+        raise SpecError(f"{path}: cannot be read ({error.strerror}); give the path of a study in TOML") from None
     if len(data) > MAX_BYTES:
-        raise SpecError(
-            f"{path}: {len(data)} bytes; a study has at most {MAX_BYTES}: is this the right file?"
-        )
+        raise SpecError(f"{path}: {len(data)} bytes; a study has at most {MAX_BYTES}: is this the right file?")
     try:
         return tomllib.loads(data.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -124,9 +120,7 @@ def _short(value: Any) -> str:
 def _flat_lines(content: Any, prefix: str = "") -> list[str]:
     if isinstance(content, Mapping):
         return [
-            line
-            for key in content
-            for line in _flat_lines(content[key], f"{prefix}.{key}" if prefix else str(key))
+            line for key in content for line in _flat_lines(content[key], f"{prefix}.{key}" if prefix else str(key))
         ]
     if isinstance(content, list) and any(isinstance(item, Mapping) for item in content):
         return [line for i, item in enumerate(content) for line in _flat_lines(item, f"{prefix}.{i}")]

@@ -50,9 +50,7 @@ class RunSpec(Spec):
     """
 
     # A cached key needs an instance dict that pydantic's frozen models allow.
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, ignored_types=(cached_property,)
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ignored_types=(cached_property,))
 
     model: ModelSpec
     attention_scale: float = 1.0

@@ -23,9 +23,7 @@ class ParametrizationChoice(Spec):
     @property
     def label(self) -> str:
         """How the report calls it."""
-        parts = [
-            f"{key}={value:g}" for key in ("alpha", "gamma0") if (value := getattr(self, key)) is not None
-        ]
+        parts = [f"{key}={value:g}" for key in ("alpha", "gamma0") if (value := getattr(self, key)) is not None]
         return f"{self.name}({', '.join(parts)})" if parts else self.name
 
 
@@ -41,7 +39,7 @@ class GridSpec(Spec):
     step: Annotated[float, Field(gt=0, le=4)] = 1.0
     low: float = -16.0
     high: float = 4.0
-    center_slope: dict[str, float] = {}
+    center_slope: Annotated[dict[str, float], Field(default_factory=dict)]
 
     @model_validator(mode="after")
     def _inside(self) -> "GridSpec":
