@@ -1,6 +1,6 @@
-"""The activations that the theories know: value, derivatives and, where one exists, the closed form of their dual.
+"""The activations that the theories know: value, derivatives, and their dual in closed form where there is one.
 
-Source: the functions themselves; `erf` is erf(x), `erf_sqrt2` is erf(x / sqrt 2), `gelu` is the exact x Phi(x).
+Source: the functions themselves. `erf` is erf(x), `erf_sqrt2` is erf(x / sqrt 2), `gelu` the exact x Phi(x).
 Letters: x any tensor, Phi the standard normal distribution function.
 """
 
@@ -13,6 +13,16 @@ import torch
 from torch import Tensor
 
 from limes.core.errors import SpecError
+from limes.numerics.gaussian import (
+    Dual,
+    erf_dual,
+    gelu_dual,
+    linear_dual,
+    polynomial_dual,
+    relu_dual,
+    series_dual,
+    sin_dual,
+)
 
 Elementwise = Callable[[Tensor], Tensor]
 
@@ -28,13 +38,20 @@ class Activation:
         name: What reports and error messages call it.
         value: phi, applied elementwise; float64 in, float64 out.
         derivative: phi', the torch convention at a kink (0 for relu at 0).
-        second_derivative: phi'' away from kinks, whose delta functions it leaves out; None where nobody stated it.
+        second_derivative: phi'' without the delta functions of kinks; None where nobody stated it.
+        closed_form: The dual in closed form; None takes the Hermite series of `value`, good for smooth functions.
     """
 
     name: str
     value: Elementwise
     derivative: Elementwise
     second_derivative: Elementwise | None = None
+    closed_form: Dual | None = None
+
+    @property
+    def dual(self) -> Dual:
+        """The map of covariances k(a, b, c) with its slope: in closed form, by series otherwise."""
+        return self.closed_form or series_dual(self.value, self.derivative)
 
 
 def leaky_relu(negative_slope: float) -> Activation:
@@ -51,7 +68,13 @@ def leaky_relu(negative_slope: float) -> Activation:
         return torch.where(x > 0, torch.ones_like(x), torch.full_like(x, negative_slope))
 
     name = f"leaky_relu({negative_slope:g})"
-    return Activation(name=name, value=value, derivative=derivative, second_derivative=torch.zeros_like)
+    return Activation(
+        name=name,
+        value=value,
+        derivative=derivative,
+        second_derivative=torch.zeros_like,
+        closed_form=relu_dual(negative_slope),
+    )
 
 
 def polynomial(coefficients: tuple[float, ...] | list[float]) -> Activation:
@@ -62,9 +85,7 @@ def polynomial(coefficients: tuple[float, ...] | list[float]) -> Activation:
     """
     powers = [float(c) for c in coefficients]
     if not powers or not all(math.isfinite(c) for c in powers):
-        raise SpecError(
-            f"coefficients {coefficients!r}: expected at least one finite number, lowest power first"
-        )
+        raise SpecError(f"coefficients {coefficients!r}: expected at least one finite number, lowest power first")
     first = _differentiate(powers)
     second = _differentiate(first)
     return Activation(
@@ -72,6 +93,7 @@ def polynomial(coefficients: tuple[float, ...] | list[float]) -> Activation:
         value=lambda x: _horner(powers, x),
         derivative=lambda x: _horner(first, x),
         second_derivative=lambda x: _horner(second, x),
+        closed_form=polynomial_dual(powers),
     )
 
 
@@ -95,6 +117,7 @@ def _error_function(name: str, scale: float) -> Activation:
         value=lambda x: torch.erf(scale * x),
         derivative=derivative,
         second_derivative=lambda x: -2.0 * scale**2 * x * derivative(x),
+        closed_form=erf_dual(scale),
     )
 
 
@@ -107,6 +130,7 @@ RELU = Activation(
     value=torch.relu,
     derivative=lambda x: (x > 0).to(x.dtype),
     second_derivative=torch.zeros_like,
+    closed_form=relu_dual(),
 )
 ERF = _error_function("erf", 1.0)
 ERF_SQRT2 = _error_function("erf_sqrt2", math.sqrt(0.5))
@@ -115,6 +139,7 @@ GELU = Activation(
     value=lambda x: x * torch.special.ndtr(x),
     derivative=lambda x: torch.special.ndtr(x) + x * _normal_density(x),
     second_derivative=lambda x: (2.0 - x * x) * _normal_density(x),
+    closed_form=gelu_dual(),
 )
 TANH = Activation(
     name="tanh",
@@ -122,9 +147,19 @@ TANH = Activation(
     derivative=lambda x: 1.0 - torch.tanh(x) ** 2,
     second_derivative=lambda x: -2.0 * torch.tanh(x) * (1.0 - torch.tanh(x) ** 2),
 )
-SIN = Activation(name="sin", value=torch.sin, derivative=torch.cos, second_derivative=lambda x: -torch.sin(x))
+SIN = Activation(
+    name="sin",
+    value=torch.sin,
+    derivative=torch.cos,
+    second_derivative=lambda x: -torch.sin(x),
+    closed_form=sin_dual(),
+)
 LINEAR = Activation(
-    name="linear", value=lambda x: x, derivative=torch.ones_like, second_derivative=torch.zeros_like
+    name="linear",
+    value=lambda x: x,
+    derivative=torch.ones_like,
+    second_derivative=torch.zeros_like,
+    closed_form=linear_dual(),
 )
 
 ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
@@ -156,7 +191,5 @@ def get_activation(name_or_object: str | Activation) -> Activation:
     if isinstance(name_or_object, Activation):
         return name_or_object
     if name_or_object not in ACTIVATIONS:
-        raise SpecError(
-            f"activation {name_or_object!r}: expected one of {', '.join(ACTIVATIONS)}, or an Activation object"
-        )
+        raise SpecError(f"activation {name_or_object!r}: expected one of {', '.join(ACTIVATIONS)}, or an Activation")
     return ACTIVATIONS[name_or_object]
