@@ -28,7 +28,7 @@ class MLP(nn.Module):
     def draw_(self, generator: torch.Generator) -> None:
         """Fill the weights in the order of the forward pass."""
         for layer in (*self.hidden, self.readout):
-            fill_linear_(layer, generator=generator)  # type: ignore[arg-type]
+            fill_linear_(layer, generator=generator)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """(B, ...) -> (B, K)."""
