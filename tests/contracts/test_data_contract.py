@@ -176,9 +176,7 @@ def test_declared_sizes_are_those_of_the_tensors(name: str, tmp_path: Path) -> N
             assert inputs.dtype == targets.dtype == torch.int64
             assert inputs.shape == targets.shape == (len(inputs), CONTEXT)
             assert torch.equal(inputs[:, 1:], targets[:, :-1])
-            assert (
-                min(inputs.min(), targets.min()) >= 0 and max(inputs.max(), targets.max()) < source.vocab_size
-            )
+            assert min(inputs.min(), targets.min()) >= 0 and max(inputs.max(), targets.max()) < source.vocab_size
             continue
         assert source.vocab_size is None and source.num_outputs is not None
         assert inputs.dtype == torch.float32 and inputs[0].numel() == source.num_inputs

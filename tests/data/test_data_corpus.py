@@ -35,9 +35,7 @@ def fresh_corpus() -> Iterator[None]:
 @needs_reference_python
 def test_text_is_the_reference_text() -> None:
     raw = corpus_bytes(2_500_000)
-    assert (
-        hashlib.sha256(raw).hexdigest() == "8a9de81e614826a93197919b4a86451adac79b8a675cd919d4c168bd23d8b509"
-    )
+    assert hashlib.sha256(raw).hexdigest() == "8a9de81e614826a93197919b4a86451adac79b8a675cd919d4c168bd23d8b509"
     assert len(set(raw)) == 96
 
 
@@ -63,9 +61,7 @@ def test_batches_are_the_reference_draws(seed: int) -> None:
         if step % 100 in (0, 99):
             window = np.stack([content.train[start : start + 65] for start in starts.tolist()])
             inputs, targets = source.batch(step)
-            assert np.array_equal(inputs.numpy(), window[:, :-1]) and np.array_equal(
-                targets.numpy(), window[:, 1:]
-            )
+            assert np.array_equal(inputs.numpy(), window[:, :-1]) and np.array_equal(targets.numpy(), window[:, 1:])
 
 
 def test_validation_windows_are_the_reference_windows() -> None:
@@ -101,9 +97,7 @@ def test_content_is_shared_within_a_process() -> None:
 
 @pytest.mark.usefixtures("fresh_corpus")
 @pytest.mark.parametrize("topics", [None, types.ModuleType("pydoc_data.topics")])
-def test_python_without_topics_is_refused(
-    monkeypatch: pytest.MonkeyPatch, topics: types.ModuleType | None
-) -> None:
+def test_python_without_topics_is_refused(monkeypatch: pytest.MonkeyPatch, topics: types.ModuleType | None) -> None:
     # None in sys.modules makes the import fail; an empty module has no table.
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", topics)
     with pytest.raises(DataError, match="without pydoc_data"):
@@ -127,7 +121,4 @@ def test_unreadable_module_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 def test_topics_come_first() -> None:
     topics = importlib.import_module("pydoc_data.topics").topics
-    assert (
-        corpus_bytes(30_000)
-        == "\n\n".join(topics[key] for key in sorted(topics)).encode("ascii", "ignore")[:30_000]
-    )
+    assert corpus_bytes(30_000) == "\n\n".join(topics[key] for key in sorted(topics)).encode("ascii", "ignore")[:30_000]

@@ -71,7 +71,7 @@ def build_data(
     if isinstance(content, SequenceContent):
         if context is None:
             raise DataError(
-                f'data.source = "{spec.source}" is text, which this model cannot read; use a transformer'
+                f'data.source = "{spec.source}" has token sequences, which this model cannot read; use a transformer'
             )
         if context < 1:
             raise DataError(f"model.context = {context}, expected at least 1")

@@ -1,8 +1,11 @@
 """Inputs and targets from NumPy files, never unpickled."""
 
+import contextlib
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +17,17 @@ from limes.data.samples import SampleContent, split_samples
 from limes.data.tables import as_float32, class_indices
 from limes.spec.data import ArraysSpec
 
-_LOAD_ERRORS = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+# A header may promise any size, and a compressed member may be cut anywhere.
+_LOAD_ERRORS = (
+    ValueError,
+    OSError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def load_arrays(spec: ArraysSpec, *, base_dir: Path) -> SampleContent:
@@ -66,16 +79,12 @@ def _read(spec: ArraysSpec, base_dir: Path) -> tuple[tuple[np.ndarray, str], tup
                 "holds both arrays; remove targets_path"
             )
         if spec.inputs_key == spec.targets_key:
-            raise DataError(
-                f"data.inputs_key = data.targets_key = {spec.inputs_key!r}; name two different arrays"
-            )
+            raise DataError(f"data.inputs_key = data.targets_key = {spec.inputs_key!r}; name two different arrays")
         return _member(file, spec.inputs_key, "inputs_key"), _member(file, spec.targets_key, "targets_key")
     if suffix != ".npy":
         raise DataError(f"{file.label}: ends in {suffix!r}, expected .npz or .npy; save it with numpy.savez")
     if spec.targets_path is None:
-        raise DataError(
-            f"{file.label}: an .npy file holds one array; give data.targets_path, or use an .npz file"
-        )
+        raise DataError(f"{file.label}: an .npy file holds one array; give data.targets_path, or use an .npz file")
     targets_file = open_file(spec.targets_path, field="data.targets_path", base_dir=base_dir)
     if targets_file.identity == file.identity:
         raise DataError(f"{file.label} and {targets_file.label} are the same file; name two")
@@ -86,40 +95,41 @@ def _read(spec: ArraysSpec, base_dir: Path) -> tuple[tuple[np.ndarray, str], tup
 
 
 def _whole(file: DataFile) -> tuple[np.ndarray, str]:
-    try:
-        array = np.load(file.path, allow_pickle=False)
-    except _LOAD_ERRORS as error:
-        raise _unreadable(file.label, error) from None
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise DataError(f"{file.label}: is a zip archive, expected one array; name it .npz")
-    return array, file.label
+    with _open(file, file.label) as loaded:
+        if not isinstance(loaded, np.ndarray):
+            raise DataError(f"{file.label}: is an archive, expected a single array; name it .npz")
+        return loaded, file.label
 
 
 def _member(file: DataFile, key: str, field: str) -> tuple[np.ndarray, str]:
     label = f"{file.label}, data.{field} = {key!r}"
+    with _open(file, label) as loaded:
+        if isinstance(loaded, np.ndarray):
+            raise DataError(f"{file.label}: is a single array, expected an .npz archive; name it .npy")
+        if key not in loaded.files:
+            present = ", ".join(map(repr, sorted(loaded.files))) or "no array at all"
+            raise DataError(f"{label}: no such array; the file has {present}")
+        return loaded[key], label
+
+
+@contextlib.contextmanager
+def _open(file: DataFile, label: str) -> Iterator[Any]:
     try:
-        with np.load(file.path, allow_pickle=False) as archive:
-            keys = sorted(archive.files)
-            array = archive[key] if key in keys else None
+        # Opened here, because numpy.load leaves the file of a broken archive open.
+        with file.path.open("rb") as stream:
+            yield np.load(stream, allow_pickle=False)
+    except DataError:
+        raise
     except _LOAD_ERRORS as error:
         raise _unreadable(label, error) from None
-    except AttributeError:
-        raise DataError(f"{file.label}: is a single array, expected an .npz archive; name it .npy") from None
-    if array is None:
-        raise DataError(f"{label}: no such array; the file has {', '.join(map(repr, keys)) or 'none'}")
-    return array, label
 
 
-def _unreadable(label: str, error: Exception) -> DataError:
-    if "allow_pickle" in str(error):
-        return DataError(
-            f"{label}: holds Python objects (dtype object or a pickle), which are never loaded; "
-            "save a numeric array with numpy.save"
-        )
-    return DataError(
-        f"{label}: is not a readable NumPy file ({str(error) or type(error).__name__}); save it again"
-    )
+def _unreadable(label: str, error: BaseException) -> DataError:
+    if "Object arrays" in str(error):
+        return DataError(f"{label}: holds Python objects (dtype object), which are never loaded; save a numeric array")
+    # numpy's own sentence about pickles advises to trust the file.
+    reason = "a pickle or no NumPy format" if "pickle" in str(error) else str(error) or type(error).__name__
+    return DataError(f"{label}: is not a readable NumPy file ({reason}); save it again with numpy.save or savez")
 
 
 def _features(inputs: np.ndarray, label: str) -> Tensor:
@@ -136,7 +146,7 @@ def _features(inputs: np.ndarray, label: str) -> Tensor:
     values = as_float32(inputs, label=label, name="inputs")
     if inputs.dtype == np.uint8:
         pixels = inputs.astype(np.float64)
-        if not pixels.std():
+        if inputs.min() == inputs.max():
             raise DataError(f"{label}: all inputs are {inputs.flat[0]}; there is nothing to learn from")
         values = ((pixels - pixels.mean()) / pixels.std()).astype(np.float32)
     return torch.from_numpy(values[:, None] if values.ndim == 3 else values)
@@ -144,8 +154,6 @@ def _features(inputs: np.ndarray, label: str) -> Tensor:
 
 def _regression_targets(targets: np.ndarray, label: str) -> Tensor:
     if targets.ndim not in (1, 2) or 0 in targets.shape:
-        raise DataError(
-            f"{label}: targets of shape {targets.shape}, expected (N,) or (N, num_outputs); reshape them"
-        )
+        raise DataError(f"{label}: targets of shape {targets.shape}, expected (N,) or (N, num_outputs); reshape them")
     values = as_float32(targets, label=label, name="targets")
     return torch.from_numpy(values.reshape(len(values), -1))

@@ -30,9 +30,7 @@ def load_circle(spec: CircleSpec, *, base_dir: Path) -> SampleContent | OnlineCo
         return torch.cos(angle[:, None] * mode - phases) @ amplitudes[:, None]
 
     rule = Rule(draw_inputs=draw_inputs, function=function, num_inputs=2, num_outputs=1)
-    return synthetic_content(
-        rule, num_samples=spec.num_samples, num_validation=spec.num_validation, name=spec.source
-    )
+    return synthetic_content(rule, num_samples=spec.num_samples, num_validation=spec.num_validation, name=spec.source)
 
 
 def _angles(count: int, generator: Generator) -> Tensor:

@@ -26,7 +26,6 @@ def load_corpus(spec: CorpusSpec, *, base_dir: Path) -> SequenceContent:
     Raises:
         DataError: This Python ships without topics or library sources, or they are shorter than asked.
     """
-    label = 'data.source = "corpus"'
     num_train = spec.num_bytes - spec.validation_bytes
     if num_train < 1:
         raise DataError(
@@ -44,7 +43,10 @@ def load_corpus(spec: CorpusSpec, *, base_dir: Path) -> SequenceContent:
         validation=validation,
         vocab_size=len(values),
         fingerprint=fingerprint_of(header, parts),
-        label=label,
+        labels=(
+            f"data.num_bytes = {spec.num_bytes} less data.validation_bytes = {spec.validation_bytes}",
+            f"data.validation_bytes = {spec.validation_bytes}",
+        ),
         batch_seed=_batch_seed,
     )
 
@@ -69,9 +71,7 @@ def corpus_bytes(num_bytes: int) -> bytes:
         total += len(pieces[-1])
         if total >= num_bytes:
             return b"".join(pieces)[:num_bytes]
-    raise DataError(
-        f"data.num_bytes = {num_bytes}: this Python's built-in text has only {total} bytes; lower it"
-    )
+    raise DataError(f"data.num_bytes = {num_bytes}: this Python's built-in text has only {total} bytes; lower it")
 
 
 def _texts() -> Iterator[str]:

@@ -39,9 +39,7 @@ class DataFile:
         try:
             return self.path.read_bytes()
         except OSError as error:
-            raise DataError(
-                f"{self.label}: cannot be read ({error.strerror}); check its permissions"
-            ) from None
+            raise DataError(f"{self.label}: cannot be read ({error.strerror}); check its permissions") from None
 
 
 def open_file(name: str, *, field: str, base_dir: Path) -> DataFile:
@@ -59,7 +57,8 @@ def open_file(name: str, *, field: str, base_dir: Path) -> DataFile:
             f"{label}: no such file in {str(base_dir)!r}; paths are relative to the folder of the study file"
         ) from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{label}: not a usable path ({error}); correct it") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{label}: not a usable path ({reason}); correct it") from None
     if stat.S_ISDIR(info.st_mode):
         raise DataError(f"{label}: is a folder, expected a file; name the files in it one by one")
     if not stat.S_ISREG(info.st_mode):
@@ -68,9 +67,7 @@ def open_file(name: str, *, field: str, base_dir: Path) -> DataFile:
         raise DataError(f"{label}: is empty (0 bytes); name a file with content")
     if not os.access(path, os.R_OK):
         raise DataError(f"{label}: cannot be read (permission denied); check its permissions")
-    return DataFile(
-        field=field, name=name, path=path, identity=(info.st_dev, info.st_ino), num_bytes=info.st_size
-    )
+    return DataFile(field=field, name=name, path=path, identity=(info.st_dev, info.st_ino), num_bytes=info.st_size)
 
 
 def refuse_overlap(files: Sequence[DataFile], contents: Sequence[bytes | memoryview]) -> None:

@@ -25,6 +25,4 @@ def load_gaussian(spec: GaussianSpec, *, base_dir: Path) -> SampleContent | Onli
         num_outputs=spec.num_outputs,
         noise_std=spec.noise_std,
     )
-    return synthetic_content(
-        rule, num_samples=spec.num_samples, num_validation=spec.num_validation, name=spec.source
-    )
+    return synthetic_content(rule, num_samples=spec.num_samples, num_validation=spec.num_validation, name=spec.source)

@@ -28,12 +28,8 @@ def load_parquet(spec: ParquetSpec, *, base_dir: Path) -> SampleContent:
     table = _read(file, (*spec.inputs, spec.target))
     if table.num_rows < 2:
         raise DataError(f"{file.label}: {table.num_rows} rows, expected at least 2; add data")
-    train, held_out = split_indices(
-        table.num_rows, validation_fraction=spec.validation_fraction, label=file.label
-    )
-    columns = [
-        _standardized(file, table, f"data.inputs[{i}]", name, train) for i, name in enumerate(spec.inputs)
-    ]
+    train, held_out = split_indices(table.num_rows, validation_fraction=spec.validation_fraction, label=file.label)
+    columns = [_standardized(file, table, f"data.inputs[{i}]", name, train) for i, name in enumerate(spec.inputs)]
     inputs = torch.stack(columns, dim=1)
     if spec.task == "regression":
         targets = _standardized(file, table, "data.target", spec.target, train)[:, None]
@@ -72,12 +68,12 @@ def _read(file: DataFile, names: tuple[str, ...]) -> Any:
                 if present.count(name) != 1:
                     problem = "no such column" if name not in present else "this column stands twice"
                     raise DataError(
-                        f"{file.label}: column {name!r}: {problem}; "
-                        f"the file has {', '.join(map(repr, present))}"
+                        f"{file.label}: column {name!r}: {problem}; the file has {', '.join(map(repr, present))}"
                     )
             return reader.read(columns=list(names), use_threads=False)
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{file.label}: is not a readable Parquet file ({error}); write it again") from None
+        reason = " ".join(str(error).split()).split(". ")[0]
+        raise DataError(f"{file.label}: is not a readable Parquet file ({reason}); write it again") from None
 
 
 def _column(file: DataFile, table: Any, field: str, name: str) -> tuple[np.ndarray, str]:
@@ -85,20 +81,19 @@ def _column(file: DataFile, table: Any, field: str, name: str) -> tuple[np.ndarr
     label = f"{file.label}, {field} = {name!r}"
     if column.null_count:
         row = column.is_null().to_pylist().index(True)
-        raise DataError(f"{label}: row {row} is null ({column.null_count} are); remove or fill such rows")
+        raise DataError(f"{label}: row {row} is null ({column.null_count} in all); remove or fill such rows")
     return column.to_numpy(), label
 
 
 def _standardized(file: DataFile, table: Any, field: str, name: str, train: Tensor) -> Tensor:
     values, label = _column(file, table, field, name)
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"{label}: {table.column(name).type} values, expected numbers; convert or drop the column")
     as_float32(values, label=label, name="row")
     numbers = torch.from_numpy(values.astype(np.float64))
-    mean, deviation = numbers[train].mean(), numbers[train].std(correction=0)
-    if not deviation > 0:
-        raise DataError(
-            f"{label}: is {values[0]} in all training rows, so it says nothing; remove the column"
-        )
-    return ((numbers - mean) / deviation).float()
+    if numbers[train].min() == numbers[train].max():
+        raise DataError(f"{label}: is {values[0]} in all training rows, so it says nothing; remove the column")
+    return ((numbers - numbers[train].mean()) / numbers[train].std(correction=0)).float()
 
 
 def _classes(file: DataFile, table: Any, name: str) -> tuple[Tensor, int]:
@@ -112,5 +107,5 @@ def _classes(file: DataFile, table: Any, name: str) -> tuple[Tensor, int]:
         )
     names, indices = np.unique(values, return_inverse=True)
     if len(names) < 2:
-        raise DataError(f"{label}: every row is {values[0]!r}; a classification needs at least two classes")
+        raise DataError(f"{label}: every row is {str(names[0])!r}; a classification needs at least two classes")
     return class_indices(indices, label=label)

@@ -46,9 +46,7 @@ def load_power_law(spec: PowerLawSpec, *, base_dir: Path) -> SampleContent | Onl
         num_outputs=1,
         noise_std=spec.noise_std,
     )
-    return synthetic_content(
-        rule, num_samples=spec.num_samples, num_validation=spec.num_validation, name=spec.source
-    )
+    return synthetic_content(rule, num_samples=spec.num_samples, num_validation=spec.num_validation, name=spec.source)
 
 
 def power_law_spectrum(spec: PowerLawSpec) -> tuple[Tensor, Tensor]:

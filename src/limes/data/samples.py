@@ -105,8 +105,7 @@ def equal_batches(inputs: Tensor, targets: Tensor) -> tuple[Batch, ...]:
     num_batches = -(-len(inputs) // _MAX_VALIDATION_BATCH)
     size = len(inputs) // num_batches
     return tuple(
-        (inputs[start : start + size], targets[start : start + size])
-        for start in range(0, size * num_batches, size)
+        (inputs[start : start + size], targets[start : start + size]) for start in range(0, size * num_batches, size)
     )
 
 

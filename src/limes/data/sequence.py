@@ -29,7 +29,7 @@ class SequenceContent:
         validation: (num_validation_tokens,), same type.
         vocab_size: Every id is below it.
         fingerprint: Hash of ids and split.
-        label: How messages call the source.
+        labels: How messages call the training and the validation tokens.
         batch_seed: Run seed -> seed of the generator of window starts.
     """
 
@@ -37,7 +37,7 @@ class SequenceContent:
     validation: np.ndarray
     vocab_size: int
     fingerprint: str
-    label: str
+    labels: tuple[str, str]
     batch_seed: Callable[[int], int] = named_stream_seed
 
 
@@ -67,8 +67,7 @@ class StartSequence:
         self._generator.set_state(self._states[index])
         # One call per step: how many numbers a call consumes may depend on its size.
         draws = [
-            torch.randint(0, self._high, (self._batch_size,), generator=self._generator)
-            for _ in range(_BLOCK_STEPS)
+            torch.randint(0, self._high, (self._batch_size,), generator=self._generator) for _ in range(_BLOCK_STEPS)
         ]
         self._block = (index, draws)
         if index + 1 == len(self._states):
@@ -84,10 +83,10 @@ class SequenceSource:
     num_outputs: None = None
 
     def __init__(self, content: SequenceContent, *, seed: int, batch_size: int, context: int) -> None:
-        for part, ids in (("training", content.train), ("validation", content.validation)):
+        for label, ids in zip(content.labels, (content.train, content.validation), strict=True):
             if len(ids) < context + 2:
                 raise DataError(
-                    f"{content.label}: {len(ids)} {part} tokens, expected at least {context + 2} "
+                    f"{label}: {len(ids)} tokens, expected at least {context + 2} "
                     f"for windows of context {context}; add data or lower the context"
                 )
         self.content = content

@@ -62,9 +62,7 @@ class OnlineContent:
         probe = self.rule.draw(_PROBE_SAMPLES, generator=stream(0, "data", "probe"))
         tensors = (*probe, self.validation_inputs, self.validation_targets)
         names = ("inputs", "targets", "validation_inputs", "validation_targets")
-        return fingerprint_of(
-            {"kind": "online"}, [(name, t.numpy()) for name, t in zip(names, tensors, strict=True)]
-        )
+        return fingerprint_of({"kind": "online"}, [(name, t.numpy()) for name, t in zip(names, tensors, strict=True)])
 
 
 class OnlineSource:

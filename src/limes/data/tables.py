@@ -23,9 +23,7 @@ def as_float32(values: np.ndarray, *, label: str, name: str) -> np.ndarray:
     if not finite.all():
         index = np.unravel_index(int(np.argmin(finite)), finite.shape)
         value, where = values[index], ", ".join(str(int(i)) for i in index)
-        what = (
-            "does not fit float32; rescale" if np.isfinite(value) else "is not finite; remove or replace it"
-        )
+        what = "does not fit float32; rescale" if np.isfinite(value) else "is not finite; remove or replace it"
         raise DataError(f"{label}: {name}[{where}] = {value} {what}")
     return converted
 
@@ -44,9 +42,7 @@ def class_indices(labels: np.ndarray, *, label: str) -> tuple[Tensor, int]:
     low, high = int(labels.min()), int(labels.max())
     if low < 0:
         index = int(labels.argmin())
-        raise DataError(
-            f"{label}: targets[{index}] = {low} is negative, expected classes 0, 1, ...; renumber them"
-        )
+        raise DataError(f"{label}: targets[{index}] = {low} is negative, expected classes 0, 1, ...; renumber them")
     if high == 0:
         raise DataError(f"{label}: all targets are 0; a classification needs at least two classes")
     if high >= _MAX_CLASSES:

@@ -23,9 +23,7 @@ def load_teacher(spec: TeacherSpec, *, base_dir: Path) -> SampleContent | Online
     """Target: readout @ activation(hidden @ x / sqrt(num_inputs)) / sqrt(teacher_width); weights N(0, 1)."""
     generator = stream(0, "teacher", "teacher")
     hidden = normal(spec.teacher_width, spec.num_inputs, generator=generator) / math.sqrt(spec.num_inputs)
-    readout = normal(spec.num_outputs, spec.teacher_width, generator=generator) / math.sqrt(
-        spec.teacher_width
-    )
+    readout = normal(spec.num_outputs, spec.teacher_width, generator=generator) / math.sqrt(spec.teacher_width)
     activation = _ACTIVATIONS[spec.activation]
 
     def draw_inputs(count: int, generator: Generator) -> Tensor:
@@ -38,6 +36,4 @@ def load_teacher(spec: TeacherSpec, *, base_dir: Path) -> SampleContent | Online
         num_outputs=spec.num_outputs,
         noise_std=spec.noise_std,
     )
-    return synthetic_content(
-        rule, num_samples=spec.num_samples, num_validation=spec.num_validation, name=spec.source
-    )
+    return synthetic_content(rule, num_samples=spec.num_samples, num_validation=spec.num_validation, name=spec.source)

@@ -41,10 +41,8 @@ def load_text(spec: TextSpec, *, base_dir: Path) -> SequenceContent:
         train=train,
         validation=validation,
         vocab_size=len(values),
-        fingerprint=fingerprint_of(
-            header, [("vocabulary", values), ("train", train), ("validation", validation)]
-        ),
-        label='data.source = "text"',
+        fingerprint=fingerprint_of(header, [("vocabulary", values), ("train", train), ("validation", validation)]),
+        labels=(_label(files), _label(held_out)),
     )
 
 
@@ -55,8 +53,7 @@ def _split(spec: TextSpec, base_dir: Path) -> tuple[list[DataFile], list[DataFil
     if not held_out:
         if len(files) < 2:
             raise DataError(
-                f"{files[0].label}: one file cannot be split by file; "
-                "name more files or give data.validation_paths"
+                f"{files[0].label}: one file cannot be split by file; name more files or give data.validation_paths"
             )
         count = min(len(files) - 1, max(1, round(len(files) * spec.validation_fraction)))
         return files[:-count], files[-count:]
@@ -66,6 +63,10 @@ def _split(spec: TextSpec, base_dir: Path) -> tuple[list[DataFile], list[DataFil
             "data.validation_paths; remove one of them"
         )
     return files, held_out
+
+
+def _label(files: Sequence[DataFile]) -> str:
+    return " and ".join(file.label for file in files) if len(files) < 3 else f"{files[0].label} to {files[-1].label}"
 
 
 def _open_all(names: Sequence[str], *, field: str, base_dir: Path) -> list[DataFile]:

@@ -37,7 +37,7 @@ def load_tokens(spec: TokensSpec, *, base_dir: Path) -> SequenceContent:
         validation=validation,
         vocab_size=spec.vocab_size,
         fingerprint=fingerprint_of(header, [("train", train), ("validation", validation)]),
-        label='data.source = "tokens"',
+        labels=(files[0].label, files[1].label),
     )
 
 
