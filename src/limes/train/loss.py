@@ -1,0 +1,28 @@
+"""The loss that fits each task."""
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor
+from torch.nn import functional
+
+
+def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats: logits (B, T, V), targets (B, T)."""
+    return functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
+
+
+def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in nats: logits (B, C), targets (B,)."""
+    return functional.cross_entropy(logits, targets)
+
+
+def regression_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Half the mean squared error over all entries: both (B, D)."""
+    return 0.5 * functional.mse_loss(outputs, targets)
+
+
+LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "next_token": next_token_loss,
+    "classification": classification_loss,
+    "regression": regression_loss,
+}
