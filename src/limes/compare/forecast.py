@@ -1,0 +1,114 @@
+"""The loss of a bigger network at the study's training tokens, with an interval, from the sizes that were trained."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from limes.compare.result import Forecast, PanelResult
+from limes.core.errors import LimesError
+from limes.laws import POWER_LAW_FLOOR, fit_law
+
+MIN_SIZES = 4
+MANY_SIZES = 8
+LONG_DECADES = 1.0
+# Deviation of the best loss between seeds where the study has one seed per size, nats: measured on the built-in text.
+DEFAULT_NOISE = 0.01
+NUM_CURVE_POINTS = 40
+
+
+def forecast_loss(
+    panels: Sequence[PanelResult],
+    *,
+    parametrization: str,
+    target: dict[str, int],
+    num_params: int,
+    num_tokens: int,
+    level: float,
+) -> Forecast:
+    """Fit a power law with floor to the best losses of one parametrization, and read it off at the target.
+
+    Args:
+        panels: Results of the study; sizes of all axes of `parametrization` enter, each network once.
+        parametrization: Label of the recommended parametrization.
+        target: Sizes of the target.
+        num_params: Of the target.
+        num_tokens: Training tokens (or samples) of every run, the target's included.
+        level: Of the interval.
+
+    Source: `limes.laws`; the interval is its posterior for short tables, plus the deviation between seeds.
+    """
+    rows = _rows([panel for panel in panels if panel.parametrization == parametrization])
+    largest = max((row["num_params"] for row in rows), default=num_params)
+    decades = float(np.log10(num_params / largest))
+    noise, noise_note = _noise(panels)
+    warnings = [*noise_note, *_warnings(len(rows), decades)]
+    parts = {
+        "target": target,
+        "num_params": num_params,
+        "num_tokens": num_tokens,
+        "level": level,
+        "law": POWER_LAW_FLOOR.formula,
+        "sizes": tuple(rows),
+        "decades": decades,
+    }
+    nothing = {"value": None, "low": None, "high": None, "curve": ()}
+    if len(rows) < MIN_SIZES:
+        short = f"{len(rows)} sizes of {parametrization} have a loss; a forecast needs {MIN_SIZES}."
+        return Forecast(**parts, **nothing, warnings=(short,))
+    table = {"size": [row["num_params"] for row in rows], "loss": [row["loss"] for row in rows]}
+    grid = np.geomspace(min(table["size"]), max(num_params, largest), NUM_CURVE_POINTS)
+    try:
+        fit = fit_law(POWER_LAW_FLOOR, table)
+        curve = fit.predict({"size": np.append(grid, num_params)}, level, noise_std=noise)
+    except LimesError as error:
+        return Forecast(**parts, **nothing, warnings=(*warnings, f"No law could be fitted: {error}"))
+    points = tuple(
+        {"num_params": float(size), "value": float(value), "low": float(low), "high": float(high)}
+        for size, value, low, high in zip(grid, curve.value, curve.low, curve.high)
+    )
+    return Forecast(
+        **parts,
+        value=float(curve.value[-1]),
+        low=float(curve.low[-1]),
+        high=float(curve.high[-1]),
+        curve=points,
+        warnings=tuple(warnings),
+    )
+
+
+def _rows(panels: Sequence[PanelResult]) -> list[dict]:
+    """One row per network: the base stands in every panel, but counts once."""
+    rows: dict[int, dict] = {}
+    for panel in panels:
+        for size, num_params, loss in zip(panel.sizes, panel.num_params, panel.best_loss):
+            if loss is not None:
+                rows.setdefault(num_params, {"axis": panel.axis, "size": size, "num_params": num_params, "loss": loss})
+    return [rows[num_params] for num_params in sorted(rows)]
+
+
+def _noise(panels: Sequence[PanelResult]) -> tuple[float, list[str]]:
+    squares, freedom = 0.0, 0
+    for panel in panels:
+        for size in panel.sizes:
+            best = [curve.vertex.best_y for curve in panel.curves if curve.size == size]
+            known = np.array([value for value in best if value is not None])
+            if len(known) > 1:
+                squares += float(((known - known.mean()) ** 2).sum())
+                freedom += len(known) - 1
+    if freedom:
+        return float(np.sqrt(squares / freedom)), []
+    return DEFAULT_NOISE, [f"No size has two seeds: a deviation of {DEFAULT_NOISE:g} between seeds is assumed."]
+
+
+def _warnings(num_sizes: int, decades: float) -> list[str]:
+    warnings = []
+    if num_sizes < MANY_SIZES:
+        warnings.append(
+            f"Only {num_sizes} sizes were trained: they hardly determine a floor and an exponent; the interval says so."
+        )
+    if decades > LONG_DECADES:
+        warnings.append(
+            f"The target has {10**decades:.0f} times the parameters of the largest network trained "
+            f"({decades:.1f} decades): trust the interval, not the number."
+        )
+    return warnings

@@ -1,0 +1,117 @@
+"""From sweep rows to optima: one curve per size and seed, one optimum per size, their spread over seeds.
+
+Source: the rule is ours; `result.rule_sentence` states it in words.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from limes.compare.result import LrCurve
+from limes.core.status import RunStatus
+from limes.numerics.vertex import VertexStatus, fit_vertex
+from limes.store import SweepRow
+
+
+def lr_curves(rows: Iterable[SweepRow], *, step: float) -> tuple[LrCurve, ...]:
+    """Group the rows of one panel into curves, ordered by size and seed.
+
+    Args:
+        rows: Rows of one axis and one parametrization.
+        step: Spacing of the learning-rate grid, octaves.
+    """
+    groups: dict[tuple[int, int], list[SweepRow]] = {}
+    for row in rows:
+        groups.setdefault((row.size, row.seed), []).append(row)
+    return tuple(_curve(size, seed, groups[size, seed], step) for size, seed in sorted(groups))
+
+
+def _curve(size: int, seed: int, rows: list[SweepRow], step: float) -> LrCurve:
+    rows = sorted(rows, key=lambda row: row.log2_lr)
+    done = [row for row in rows if row.status in (RunStatus.DONE, RunStatus.DIVERGED)]
+    values = [np.inf if row.loss is None else row.loss for row in done]
+    return LrCurve(
+        size=size,
+        seed=seed,
+        log2_lr=tuple(row.log2_lr for row in rows),
+        loss=tuple(row.loss for row in rows),
+        diverged=tuple(row.status is RunStatus.DIVERGED for row in rows),
+        keys=tuple(row.key for row in rows),
+        vertex=fit_vertex([row.log2_lr for row in done], values, step=step),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SizeOptimum:
+    """The optimum of one size over its seeds; `mean` is None unless every seed's optimum was found."""
+
+    size: int
+    seeds: tuple[int, ...]
+    optima: tuple[float, ...]
+    mean: float | None
+    not_found: tuple[str, ...]
+
+
+def size_optimum(curves: Sequence[LrCurve]) -> SizeOptimum:
+    """Join the seeds of one size. One seed without an optimum leaves the size without: the others are a biased pick."""
+    missing = tuple(
+        f"seed {curve.seed}: {curve.vertex.status.sentence}"
+        for curve in curves
+        if curve.vertex.status is not VertexStatus.FOUND
+    )
+    optima = tuple(curve.vertex.x for curve in curves if curve.vertex.x is not None)
+    return SizeOptimum(
+        size=curves[0].size,
+        seeds=tuple(curve.seed for curve in curves if curve.vertex.x is not None),
+        optima=optima,
+        mean=float(np.mean(optima)) if optima and not missing else None,
+        not_found=missing,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Spread:
+    """Deviation of an optimum between seeds, pooled over the sizes of a panel.
+
+    Attributes:
+        pooled: Octaves; None where no size has two seeds.
+        degrees_of_freedom: Of `pooled`: sum over sizes of (seeds - 1).
+        prior: Octaves, used for a size with one seed.
+        level: Of the intervals.
+    """
+
+    pooled: float | None
+    degrees_of_freedom: int
+    prior: float
+    level: float
+
+    @property
+    def deviation(self) -> float:
+        """What the intervals rest on: pooled, else the prior."""
+        return self.prior if self.pooled is None else self.pooled
+
+    def half_width(self, counts: Sequence[int]) -> float:
+        """Half-width of the interval of a sum or difference of independent means over `counts` seeds.
+
+        A size with several seeds adds pooled^2 / count, one with a single seed adds prior^2. The prior counts as known,
+        so the degrees of freedom are those of Welch and Satterthwaite with the pooled part alone uncertain.
+        """
+        estimated = sum(self.pooled**2 / count for count in counts if count > 1 and self.pooled is not None)
+        assumed = sum(self.prior**2 / count for count in counts if count == 1 or self.pooled is None)
+        total = estimated + assumed
+        if estimated == 0:
+            quantile = stats.norm.ppf(0.5 + self.level / 2)
+        else:
+            quantile = stats.t.ppf(0.5 + self.level / 2, self.degrees_of_freedom * (total / estimated) ** 2)
+        return float(quantile * np.sqrt(total))
+
+
+def pooled_spread(optima: Sequence[SizeOptimum], *, prior: float, level: float) -> Spread:
+    """Pool the deviations between seeds over the sizes that have several."""
+    groups = [np.array(optimum.optima) for optimum in optima if len(optimum.optima) > 1]
+    freedom = sum(len(group) - 1 for group in groups)
+    squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
+    pooled = float(np.sqrt(squares / freedom)) if freedom else None
+    return Spread(pooled=pooled, degrees_of_freedom=freedom, prior=prior, level=level)

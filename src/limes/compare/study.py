@@ -1,0 +1,92 @@
+"""The whole answer of a transfer study: panels, claims, recommendation and forecast from one store."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from limes.compare.forecast import forecast_loss
+from limes.compare.recommend import recommend, tuned_log2_lr
+from limes.compare.result import PanelResult, TransferResult
+from limes.compare.transfer import analyse_panels, drift_claims
+from limes.core.status import RunStatus
+from limes.parametrize import Plan
+from limes.spec import StudySpec
+from limes.store import Store, SweepRow
+
+
+def analyse_transfer(
+    store: Store,
+    study: StudySpec,
+    *,
+    target: Mapping[str, int],
+    plan_target: Callable[[], Plan] | None,
+    num_params: int,
+    provenance: Mapping[str, Any],
+) -> TransferResult:
+    """Everything that the store's runs say about the study, finished or not.
+
+    Args:
+        store: Open store.
+        study: The frozen study.
+        target: Sizes to recommend settings for.
+        plan_target: Makes the plan from base to target; None leaves the recommendation out.
+        num_params: Of the target.
+        provenance: Versions and the like, shown as given.
+    """
+    rows = store.rows()
+    panels = analyse_panels(study, rows)
+    label = study.recommend.label
+    tuned = tuned_log2_lr(panels, label)
+    recommendation = None
+    if tuned is not None and plan_target is not None:
+        recommendation = recommend(
+            plan_target(),
+            study.training.optimizer,
+            log2_lr=tuned[0],
+            lr_note=tuned[1],
+            base=study.model.to_dict(),
+            target=target,
+        )
+    forecast = None
+    if rows:
+        forecast = forecast_loss(
+            panels,
+            parametrization=label,
+            target=dict(target),
+            num_params=num_params,
+            num_tokens=rows[0].num_tokens,
+            level=study.level,
+        )
+    notes = _notes(rows, panels)
+    counts = {status.value: number for status, number in store.progress().counts.items()}
+    unfinished = sum(number for status, number in counts.items() if not RunStatus(status).finished)
+    return TransferResult(
+        study=study.to_dict(),
+        level=study.level,
+        tolerance_octaves=study.tolerance_octaves,
+        prior_octaves=study.prior_octaves,
+        panels=panels,
+        claims=drift_claims(panels, level=study.level),
+        recommendation=recommendation,
+        forecast=forecast,
+        status="incomplete" if unfinished or counts[RunStatus.QUARANTINED.value] else "complete",
+        notes=notes,
+        counts=counts,
+        provenance=dict(provenance),
+    )
+
+
+def _notes(rows: list[SweepRow], panels: tuple[PanelResult, ...]) -> tuple[str, ...]:
+    notes = []
+    waiting = len({row.key for row in rows if not row.status.finished})
+    if waiting:
+        notes.append(f"{waiting} runs are not finished; run the same command again to go on.")
+    quarantined = {row.key: row.error for row in rows if row.status is RunStatus.QUARANTINED}
+    notes += [f"Run {key} failed three times and was left out: {error}" for key, error in quarantined.items()]
+    diverged = len({row.key for row in rows if row.status is RunStatus.DIVERGED})
+    if diverged:
+        notes.append(f"{diverged} runs diverged; they are drawn as open markers and bracket the optimum from above.")
+    for panel in panels:
+        for size, reasons in zip(panel.sizes, panel.not_found):
+            if reasons:
+                notes.append(f"{panel.parametrization}, {panel.axis} {size}: no optimum reported ({' '.join(reasons)})")
+    return tuple(notes)
