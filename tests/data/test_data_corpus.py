@@ -85,9 +85,9 @@ def test_start_sequence_redraws_early_blocks() -> None:
     starts = StartSequence(seed=5, high=10_000, batch_size=4)
     late = starts(1000).clone()
     generator = torch.Generator().manual_seed(5)
-    expected = [torch.randint(0, 10_000, (4,), generator=generator) for _ in range(1001)]
+    expected = [torch.randint(0, 10_000, (4,), generator=generator) for _ in range(2001)]
     assert torch.equal(late, expected[1000])
-    assert all(torch.equal(starts(step), expected[step]) for step in (0, 255, 256, 999, 511, 1000, 3))
+    assert all(torch.equal(starts(step), expected[step]) for step in (0, 255, 256, 999, 511, 1000, 3, 2000, 1024, 2))
 
 
 def test_content_is_shared_within_a_process() -> None:

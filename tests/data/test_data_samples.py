@@ -43,6 +43,14 @@ def test_full_batch_has_one_order_for_all_steps_and_seeds() -> None:
         assert torch.equal(a, b)
 
 
+def test_full_batch_survives_a_caller_that_writes_into_it() -> None:
+    source = build_data(GaussianSpec(num_samples=25), seed=0, batch_size=25)
+    expected = [tensor.clone() for tensor in source.batch(0)]
+    for tensor in source.batch(0):
+        tensor.zero_()
+    assert all(torch.equal(a, b) for a, b in zip(source.batch(1), expected, strict=True))
+
+
 @given(num_samples=st.integers(1, 5000))
 def test_validation_batches_are_equal_and_nearly_complete(num_samples: int) -> None:
     samples = torch.arange(num_samples)

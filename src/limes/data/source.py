@@ -39,7 +39,7 @@ class DataSource(Protocol):
         """Training batch of `step` = 0, 1, ...: a pure function of seed and step."""
 
     def validation(self) -> tuple[Batch, ...]:
-        """Fixed batches of equal size, so that the validation loss is the plain mean of the batch losses."""
+        """Fixed batches of equal size, so that the validation loss is the mean of the batch losses. Read only."""
 
     def fingerprint(self) -> str:
         """SHA-256 (64 hexadecimal digits) over the content and its split; paths and seeds do not enter."""
