@@ -133,8 +133,9 @@ class UpdateRule:
 
         Source: docs of `torch.optim.Muon`.
 
-        >>> UpdateRule(shape_factor=lambda rows, columns: max(1, rows / columns) ** 0.5).built_in((8, 8),
-        (32, 8)) 2.0
+        >>> rule = UpdateRule(shape_factor=lambda rows, columns: max(1, rows / columns) ** 0.5)
+        >>> rule.built_in((8, 8), (32, 8))
+        2.0
         """
         return self.shape_factor(target[0], target[1]) / self.shape_factor(base[0], base[1])
 

@@ -50,8 +50,8 @@ def init_tensors_(model: nn.Module, settings: Settings, *, seed: int) -> None:
     Source: limes, docs/parametrize.md.
 
     >>> layer = nn.Linear(2, 2, bias=False)
-    >>> init_tensors_(layer, {"weight": TensorSettings(init="constant", init_mean=3, init_std=0, lr=1)},
-    seed=0)
+    >>> entry = TensorSettings(init="constant", init_mean=3, init_std=0, lr=1)
+    >>> init_tensors_(layer, {"weight": entry}, seed=0)
     >>> layer.weight.tolist()
     [[3.0, 3.0], [3.0, 3.0]]
     """

@@ -16,8 +16,9 @@ def width_rule(facts: TensorFacts, gamma0: float) -> Scales:
 
     Source: arXiv:2304.03408 Section 2 (f = w.phi/(gamma0 N), lr = eta0 gamma0^2 N).
 
-    >>> width_rule(TensorFacts(name="w", template="w", role="hidden", m_in=4.0, m_out=4.0, is_matrix=True),
-    1.0) Scales(init=0.5, change=0.25, gradient=0.25, multiplier=0.5)
+    >>> facts = TensorFacts(name="w", template="w", role="hidden", m_in=4.0, m_out=4.0, is_matrix=True)
+    >>> width_rule(facts, 1.0)
+    Scales(init=0.5, change=0.25, gradient=0.25, multiplier=0.5)
     """
     scales = maximal_update(facts, gamma0)
     hidden = facts.is_matrix and not facts.at_output

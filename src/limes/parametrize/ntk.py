@@ -16,7 +16,8 @@ def width_rule(facts: TensorFacts, gamma0: float) -> Scales:
 
     Source: arXiv:1806.07572; the Adam exponents: limes, docs/parametrize.md.
 
-    >>> width_rule(TensorFacts(name="w", template="w", role="hidden", m_in=4.0, m_out=4.0), 1.0)
+    >>> facts = TensorFacts(name="w", template="w", role="hidden", m_in=4.0, m_out=4.0, is_matrix=True)
+    >>> width_rule(facts, 1.0)
     Scales(init=0.5, change=0.125, gradient=0.5, multiplier=0.5)
     """
     std = facts.m_in**-0.5
