@@ -37,12 +37,14 @@ class Input:
         domain: Typical smallest and largest value; examples and tests draw from it.
         kind: "log" for a positive size whose unit is free; "linear" for a quantity with a free unit that may be zero;
             "plain" for a number without a unit (a ratio, a count of experts).
+        shares: Another input with the same unit, whose normalization this column takes.
     """
 
     name: str
     meaning: str
     domain: tuple[float, float]
     kind: Literal["log", "linear", "plain"] = "log"
+    shares: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -121,7 +121,8 @@ def make_problem(
         raise SpecError(f"delta is {delta}; give a positive number such as 1e-3")
     if law.scale == "linear":
         objective = objective.removesuffix("_log")
-    scales = {column.name: _scale(columns[column.name], column.kind) for column in law.inputs}
+    kinds = {c.name: c.kind for c in law.inputs}
+    scales = {c.name: _scale(columns[c.shares or c.name], kinds[c.shares or c.name]) for c in law.inputs}
     scales[law.target] = _scale(columns[law.target], law.target_kind)
     log = OBJECTIVES[objective][0] == "log"
     return Problem(
