@@ -78,6 +78,6 @@ def check_cost(cost: Cost, *, memory_limit: float, time_limit: float) -> None:
         return
     raise SpecError(
         f"this run is predicted to take {cost.seconds:.3g} CPU seconds (limit {time_limit:g}) and "
-        f"{cost.gibibytes:.3g} GiB (limit {memory_limit:g}) at rank {cost.rank}; use fewer particles, scrambles, samples "
-        "or times, set two_time=False, or raise time_limit and memory_limit"
+        f"{cost.gibibytes:.3g} GiB (limit {memory_limit:g}) at rank {cost.rank}; use fewer particles, "
+        "scrambles, samples or times, set two_time=False, or raise time_limit and memory_limit"
     )

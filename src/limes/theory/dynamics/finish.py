@@ -37,8 +37,8 @@ def conclude(
     elif 2 * rank > num_particles and not full_rank:
         status = SolveStatus.ILL_CONDITIONED
         message = (
-            f"{rank} directions were revealed with {num_particles} particles, more than half; raise num_particles to at "
-            f"least {1 << (4 * rank - 1).bit_length()}, raise the tolerance, or pass throw=False"
+            f"{rank} directions were revealed with {num_particles} particles, more than half; raise "
+            f"num_particles to at least {1 << (4 * rank - 1).bit_length()}, raise the tolerance, or pass throw=False"
         )
     stats = {
         "cpu_seconds": seconds,

@@ -12,14 +12,14 @@ coordinates of phi(h) and g in the revealed bases; e = lr gamma0 / P.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from limes.theory.dynamics.checks import check_count, check_range
 from limes.theory.dynamics.cost import check_cost, predict_cost
+from limes.theory.dynamics.fields import apply, contract, has_diverged
 from limes.theory.dynamics.finish import conclude
 from limes.theory.dynamics.noise import noise_sources
 from limes.theory.dynamics.optimizer import optimizers_of
@@ -117,9 +117,6 @@ def solve_dmft_mlp(
     )
 
 
-DIVERGED = 1e6
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recording:
     """What a run keeps besides outputs and coordinates: fields at `field_times`, kernels at two times
@@ -202,7 +199,7 @@ class MLPParticles:
             if t == 0:
                 initial = outputs
             outputs = outputs - initial
-            if not np.isfinite(outputs).all() or np.abs(outputs).max() > DIVERGED * (1.0 + columns.target_scale):
+            if has_diverged(outputs, columns):
                 trajectory.diverged_at = t
                 break
             trajectory.outputs[t] = outputs
@@ -219,13 +216,13 @@ class MLPParticles:
         """
         phi = self.problem.nonlinearity.value
         hidden = [self.columns.factor @ (self._optimizers[0].kept * self._x0 + self._d0)]
-        values = [_apply(phi, hidden[0])]
+        values = [apply(phi, hidden[0])]
         coordinates = []
         for layer, matrix in enumerate(self.matrices):
             floor = self._floor("forward", layer, values[-1])
             coordinates.append(matrix.ask_forward(values[-1], floor=floor))
             hidden.append(matrix.forward(coordinates[-1], kept=self._optimizers[layer + 1].kept))
-            values.append(_apply(phi, hidden[-1]))
+            values.append(apply(phi, hidden[-1]))
         if not len(self._w0):
             self._w0 = self._stds[-1] * self._sources[-1](self.columns.targets.shape[1])
         return hidden, values, coordinates
@@ -249,7 +246,7 @@ class MLPParticles:
                 pulls[layer] = matrix.ask_backward(gradients[layer + 1], floor=floor)
                 back = matrix.backward(pulls[layer], kept=self._optimizers[layer + 1].kept)
                 backfields[layer] = back.reshape(-1, num_outputs, self.size)
-            product = _apply(slope, hidden[layer])[:, None] * backfields[layer]
+            product = apply(slope, hidden[layer])[:, None] * backfields[layer]
             gradients[layer] = product.reshape(-1, self.size)
         return backfields, gradients, pulls
 
@@ -266,10 +263,10 @@ class MLPParticles:
         schedule = self.problem.lr_schedule
         factor = 1.0 if schedule is None else schedule[t]
         gains, optimizers = self._gains, self._optimizers
-        force = _contract(errors, bottom)
+        force = contract(errors, bottom)
         optimizers[0].step(self._d0, self._v0, gains[0] * (self.columns.factor.T @ force), factor=factor)
         for layer, matrix in enumerate(self.matrices):
-            update = gains[layer + 1] * (_contract(errors, pulls[layer]).T @ coordinates[layer])
+            update = gains[layer + 1] * (contract(errors, pulls[layer]).T @ coordinates[layer])
             optimizers[layer + 1].step(matrix.learned, matrix.buffer, update, factor=factor)
         optimizers[-1].step(self._wu, self._vw, gains[-1] * (errors.T @ top), factor=factor)
 
@@ -303,15 +300,3 @@ class MLPParticles:
         if key not in self._floors:
             self._floors[key] = self._cut * float(np.einsum("ij,ij->", vectors, vectors)) / vectors.size
         return self._floors[key]
-
-
-def _apply(function: Callable[[torch.Tensor], torch.Tensor], values: np.ndarray) -> np.ndarray:
-    return function(torch.from_numpy(values)).numpy()
-
-
-def _contract(errors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Sum over outputs of errors (P_all, C) times rows (P_all * C, n): (P_all, n)."""
-    num_all, num_outputs = errors.shape
-    if num_outputs == 1:
-        return errors * rows
-    return np.einsum("pc,pcn->pn", errors, rows.reshape(num_all, num_outputs, -1))
