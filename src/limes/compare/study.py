@@ -1,6 +1,6 @@
 """The whole answer of a transfer study: panels, claims, recommendation and forecast from one store."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from limes.compare.forecast import forecast_loss
@@ -18,7 +18,7 @@ def analyse_transfer(
     study: StudySpec,
     *,
     target: Mapping[str, int],
-    plan_target: Callable[[], Plan] | None,
+    plan: Plan | None,
     num_params: int,
     provenance: Mapping[str, Any],
 ) -> TransferResult:
@@ -28,7 +28,7 @@ def analyse_transfer(
         store: Open store.
         study: The frozen study.
         target: Sizes to recommend settings for.
-        plan_target: Makes the plan from base to target; None leaves the recommendation out.
+        plan: From base to target; None leaves the recommendation out.
         num_params: Of the target.
         provenance: Versions and the like, shown as given.
     """
@@ -37,9 +37,9 @@ def analyse_transfer(
     label = study.recommend.label
     tuned = tuned_log2_lr(panels, label)
     recommendation = None
-    if tuned is not None and plan_target is not None:
+    if tuned is not None and plan is not None:
         recommendation = recommend(
-            plan_target(),
+            plan,
             study.training.optimizer,
             log2_lr=tuned[0],
             lr_note=tuned[1],

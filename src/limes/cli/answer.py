@@ -1,0 +1,123 @@
+"""From a store to the answer: analysis, `verdict.json`, `report.html`, and what is printed. Shared by two commands."""
+
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from limes.compare import PanelResult, TransferResult, analyse_transfer
+from limes.core.errors import StoreError
+from limes.models import num_params
+from limes.parametrize import Plan
+from limes.report import write_transfer_report
+from limes.spec import ModelSpec, ParametrizationChoice, StudySpec, parse_study
+from limes.store import Store
+from limes.sweep.build import Workbench, resize
+
+VERDICT = "verdict.json"
+REPORT = "report.html"
+PACKAGES = ("limes", "torch", "numpy", "scipy")
+
+
+def check_target(study: StudySpec, sizes: dict[str, int] | None, base_dir: Path | None) -> None:
+    """Fail before hours of training, not after, when the target cannot be built."""
+    plan_target(study, study.recommend, target_sizes(study, sizes), base_dir=base_dir)
+
+
+def plan_target(
+    study: StudySpec, choice: ParametrizationChoice, sizes: dict[str, int], *, base_dir: Path | None
+) -> tuple[Plan, ModelSpec]:
+    """The plan from the study's base to some sizes, and the model there with everything filled in."""
+    bench = Workbench(study, base_dir=base_dir)
+    target = resize(resize(bench.model, "width", sizes["width"]), "depth", sizes["depth"])
+    return bench.plan_model(choice, target), target
+
+
+def target_sizes(study: StudySpec, sizes: dict[str, int] | None) -> dict[str, int]:
+    """The target: the flag's sizes, else the study's, else eight times the width of the base."""
+    given = sizes or {name: size for name, size in study.target.to_dict().items() if size is not None}
+    width, depth = study.model.width, study.model.depth
+    return {"width": given.get("width", width if given else 8 * width), "depth": given.get("depth", depth)}
+
+
+def answer(out: Path, sizes: dict[str, int] | None) -> TransferResult:
+    """Analyse the store of `out` and write its verdict and report."""
+    with Store.open(out) as store:
+        study = parse_study(store.study(), name=str(out))
+        base_dir = Path(note) if (note := store.note("base_dir")) else None
+        if sizes:
+            store.set_note("target", json.dumps(sizes))
+        elif remembered := store.note("target"):
+            sizes = json.loads(remembered)
+        target = target_sizes(study, sizes)
+        plan, model = plan_target(study, study.recommend, target, base_dir=base_dir)
+        result = analyse_transfer(
+            store,
+            study,
+            target=target,
+            plan=plan,
+            num_params=num_params(model),
+            provenance=_provenance(store),
+        )
+        try:
+            (out / VERDICT).write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
+            write_transfer_report(result, out / REPORT, curves=store.curve)
+        except OSError as error:
+            raise StoreError(
+                f"{out}: the report cannot be written ({error.strerror}); free the folder and run `limes report {out}`"
+            ) from None
+    return result
+
+
+def _provenance(store: Store) -> dict[str, Any]:
+    rows = store.rows()
+    fingerprints = {store.spec(key)["data_fingerprint"] for key in sorted({row.key for row in rows})[:1]}
+    return {
+        "versions": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "data_fingerprint": ", ".join(sorted(fingerprints)),
+        "seeds": sorted({row.seed for row in rows}),
+        "cpu_seconds": round(sum({row.key: row.cpu_seconds or 0.0 for row in rows}.values()), 1),
+    }
+
+
+def announce(result: TransferResult, out: Path, *, as_json: bool) -> None:
+    """Print the answer: JSON, or a table and where the page is."""
+    if as_json:
+        json.dump(result.to_dict(), sys.stdout, indent=1, allow_nan=False)
+        print()
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"Does the best learning rate move? ({result.status})")
+    for heading in ("axis", "parametrization", "sizes", "log2 best lr", "drift (octaves)", "verdict", "regret (nats)"):
+        table.add_column(heading)
+    for panel in result.panels:
+        table.add_row(*_cells(panel))
+    console.print(table)
+    for claim in result.claims:
+        if claim.holds:
+            console.print(f"{claim.axis}: {claim.winner} drifts less than {claim.other} (interval above zero).")
+    if (forecast := result.forecast) and forecast.value is not None:
+        console.print(
+            f"Forecast at {forecast.target}: {forecast.value:.3f} ({forecast.low:.3f} to {forecast.high:.3f}, "
+            f"{forecast.level:.0%})"
+        )
+    for sentence in (*(result.forecast.warnings if result.forecast else ()), *result.notes):
+        console.print(f"Note: {sentence}", markup=False)
+    console.print(f"Report: {out / REPORT}    Verdict: {out / VERDICT}", markup=False, soft_wrap=True)
+
+
+def _cells(panel: PanelResult) -> tuple[str, ...]:
+    optima = " ".join("-" if value is None else f"{value:.2f}" for value in panel.log2_optimal_lr)
+    drift = "not known"
+    if panel.drift_octaves is not None and panel.drift_interval is not None:
+        drift = f"{panel.drift_octaves:+.2f} ({panel.drift_interval[0]:+.2f} to {panel.drift_interval[1]:+.2f})"
+    regret = "-" if panel.transfer_regret is None else f"{panel.transfer_regret:.4f}"
+    sizes = " ".join(map(str, panel.sizes))
+    return panel.axis, panel.parametrization, sizes, optima, drift, panel.verdict, regret

@@ -1,0 +1,65 @@
+"""Options that several commands share, and their parsing."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from limes.core.errors import SpecError
+
+Budget = Annotated[
+    str, typer.Option(help="Built-in study: quick (a minute), default (five minutes) or full (enough seeds to decide).")
+]
+StudyFile = Annotated[Path | None, typer.Option("--study", help="A study of your own, in TOML, instead of a built-in.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Change a setting, such as training.steps=100; may be repeated.")
+]
+Target = Annotated[
+    str | None, typer.Option(help="Size to recommend settings for and to forecast, such as width=1024,depth=24.")
+]
+Seeds = Annotated[int | None, typer.Option(min=1, max=1000, help="Seeds for every size, instead of the study's.")]
+Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="Worker processes; one thread each. [cores]")]
+Out = Annotated[Path, typer.Option(help="Folder of the store and the report; the same folder again goes on.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else.")]
+
+BUDGETS = ("quick", "default", "full")
+SIZES = ("width", "depth")
+
+
+def parse_sizes(text: str, *, flag: str) -> dict[str, int]:
+    """`width=1024,depth=24` -> sizes.
+
+    >>> parse_sizes("width=1024,depth=24", flag="--target")
+    {'width': 1024, 'depth': 24}
+    """
+    sizes: dict[str, int] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([a-z_]+)\s*=\s*([0-9]{1,7})\s*", part)
+        if match is None or match[1] not in SIZES or match[1] in sizes or int(match[2]) < 1:
+            raise SpecError(f"{flag} {text!r}: expected width=W, depth=D or both, each once and at least 1")
+        sizes[match[1]] = int(match[2])
+    return sizes
+
+
+def read_study(budget: str, study_file: Path | None, settings: list[str] | None, seeds: int | None) -> Any:
+    """The study that the flags name, validated."""
+    from limes.spec import load_study
+
+    if budget not in BUDGETS:
+        raise SpecError(f"--budget {budget!r}: expected one of {', '.join(BUDGETS)}")
+    path = study_file or Path(str(builtin_folder())) / f"{budget}.toml"
+    study = load_study(path, settings=settings or ())
+    if seeds is None:
+        return study
+    panels = tuple(panel.model_copy(update={"seeds": (seeds,) * len(panel.sizes)}) for panel in study.panels)
+    return study.model_copy(update={"panels": panels})
+
+
+def builtin_folder() -> Any:
+    """Folder of the built-in studies, without importing the package that holds them (it needs torch)."""
+    from importlib.util import find_spec
+
+    spec = find_spec("limes")
+    assert spec is not None and spec.origin is not None
+    return Path(spec.origin).parent / "sweep" / "studies"
