@@ -1,10 +1,10 @@
 """What a person sees while work goes on: a live bar on a terminal, plain lines elsewhere. All of it on stderr."""
 
 import sys
-import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from limes.store import Progress
+if TYPE_CHECKING:
+    from limes.sweep import SweepView
 
 LINE_EVERY_S = 15.0
 
@@ -22,24 +22,31 @@ def clock(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def progress_line(progress: Progress, *, workers: int, elapsed: float) -> str:
+def progress_line(view: "SweepView") -> str:
     """One line: runs finished, share of the work, time left."""
-    total_cost = progress.cost_done + progress.cost_left
-    share = progress.cost_done / total_cost if total_cost else 0.0
-    left = progress.seconds_left(workers)
-    return (
-        f"{progress.finished}/{progress.total} runs, {share:.0%} of the work, {clock(elapsed)} so far, "
-        f"about {clock(left)} left"
-    )
+    state = view.progress
+    parts = [
+        f"{state.finished}/{state.total} runs",
+        f"{done_share(view):.0%} of the work",
+        f"{clock(view.elapsed_s)} so far",
+        "finishing the runs in hand" if view.draining else f"about {clock(view.seconds_left)} left",
+    ]
+    if view.added:
+        parts.append(f"grids extended by {view.added}")
+    return ", ".join(parts)
+
+
+def done_share(view: "SweepView") -> float:
+    """Share of the expected cost that is done."""
+    total = view.progress.cost_done + view.progress.cost_left
+    return view.progress.cost_done / total if total else 0.0
 
 
 class SweepProgress:
-    """Shows `Progress` snapshots; a context manager. Quiet when `silent`."""
+    """Shows what the driver tells; a context manager. Quiet when `silent`."""
 
-    def __init__(self, *, workers: int, silent: bool = False) -> None:
-        self.workers = workers
+    def __init__(self, *, silent: bool = False) -> None:
         self.silent = silent
-        self._start = time.monotonic()
         self._last_line = -LINE_EVERY_S
         self._bar: Any = None
         self._task: Any = None
@@ -60,15 +67,12 @@ class SweepProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def __call__(self, progress: Progress) -> None:
-        """Show a snapshot."""
-        elapsed = time.monotonic() - self._start
+    def __call__(self, view: "SweepView") -> None:
+        """Show one view."""
         if self.silent:
             return
-        line = progress_line(progress, workers=self.workers, elapsed=elapsed)
         if self._bar is not None:
-            total = progress.cost_done + progress.cost_left or 1.0
-            self._bar.update(self._task, description=line, completed=progress.cost_done / total)
-        elif elapsed - self._last_line >= LINE_EVERY_S:
-            self._last_line = elapsed
-            print(line, file=sys.stderr, flush=True)
+            self._bar.update(self._task, description=progress_line(view), completed=done_share(view))
+        elif view.elapsed_s - self._last_line >= LINE_EVERY_S:
+            self._last_line = view.elapsed_s
+            print(progress_line(view), file=sys.stderr, flush=True)

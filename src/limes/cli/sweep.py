@@ -18,19 +18,20 @@ def sweep(
     """Train every run of a study that is still missing."""
     study = options.read_study("default", study_file, settings, None)
 
-    from limes.sweep import default_workers, estimate_sweep, run_sweep
+    from limes.sweep import available_cores, run_sweep
 
-    count = workers or default_workers()
+    count = workers or available_cores()
     base_dir = study_file.resolve().parent
     if dry_run:
         from limes.cli.estimate import print_estimate
 
-        print_estimate(estimate_sweep(study, base_dir=base_dir, workers=count))
+        print_estimate(study, base_dir=base_dir, workers=count)
         return
 
     from limes.cli.console import SweepProgress
 
-    with SweepProgress(workers=count) as progress:
+    with SweepProgress() as progress:
         outcome = run_sweep(study, out, workers=count, progress=progress, base_dir=base_dir)
-    typer.echo(outcome.sentence)
-    raise typer.Exit(outcome.exit_code)
+    done = f"{outcome.progress.finished} of {outcome.progress.total} runs finished, {outcome.num_failed} of them failed"
+    typer.echo(f"{outcome.status}: {done}; the store is {outcome.folder}")
+    raise typer.Exit(1 if outcome.num_failed or outcome.status != "complete" else 0)

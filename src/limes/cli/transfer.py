@@ -26,12 +26,12 @@ def transfer(
 
     from limes.cli.answer import announce, answer, check_target
     from limes.cli.console import SweepProgress
-    from limes.sweep import default_workers, run_sweep
+    from limes.sweep import available_cores, run_sweep
 
     base_dir = study_file.resolve().parent if study_file else None
     check_target(study, sizes, base_dir)
-    count = workers or default_workers()
-    with SweepProgress(workers=count, silent=as_json) as progress:
+    count = workers or available_cores()
+    with SweepProgress(silent=as_json) as progress:
         run_sweep(study, out, workers=count, progress=progress, base_dir=base_dir)
     result = answer(out, sizes)
     announce(result, out, as_json=as_json)
