@@ -1,0 +1,149 @@
+"""What a transfer study found, in sentences."""
+
+from collections.abc import Sequence
+
+from limes.compare.result import DriftClaim, PanelResult
+
+BADGES = {"transfers": "transfers", "moves": "moves", "undecided": "undecided"}
+TONES = {"transfers": "good", "moves": "bad", "undecided": "open"}
+_ANSWERS = {"transfers": "yes with", "moves": "no with", "undecided": "undecided with"}
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign.
+
+    >>> signed(-2.756), signed(0.1), signed(-0.001)
+    ('−2.76', '+0.10', '0.00')
+    """
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def joined(words: Sequence[str]) -> str:
+    """Words in a sentence.
+
+    >>> joined(["a", "b", "c"])
+    'a, b and c'
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else list(words))
+
+
+def interval_words(interval: tuple[float, float] | None, level: float) -> str:
+    """The interval after a number; empty without one."""
+    return f", {level:.0%} interval {signed(interval[0])} to {signed(interval[1])}" if interval else ""
+
+
+def span(panel: PanelResult) -> str:
+    """The sizes compared, such as "width 32 to 256"."""
+    return f"{panel.axis} {panel.sizes[0]} to {panel.sizes[-1]}"
+
+
+def movement(panel: PanelResult) -> str:
+    """What the best learning rate does between the ends, as a verb phrase."""
+    drift = panel.drift_octaves
+    if drift is None:
+        return f"cannot be followed from {span(panel)}"
+    if abs(drift) < 0.05:
+        return f"stays where it was from {span(panel)}"
+    verb = "rises" if drift > 0 else "falls"
+    return f"{verb} by {abs(drift):.2f} octaves ({2 ** abs(drift):.1f}-fold) from {span(panel)}"
+
+
+def answer_lines(panels: Sequence[PanelResult]) -> tuple[str, ...]:
+    """The answer of the whole study: one line on all, then one for each axis."""
+    verdicts = {panel.verdict for panel in panels}
+    if not panels:
+        return ("This study compares nothing: it has no panel with results.",)
+    if verdicts == {"transfers"}:
+        lead = "Yes."
+    elif verdicts == {"moves"}:
+        lead = "No."
+    elif verdicts == {"undecided"}:
+        lead = "This study cannot say."
+    elif "transfers" in verdicts:
+        lead = "Yes, with the right parametrization."
+    else:
+        lead = "Not where this study can say."
+    axes = dict.fromkeys(panel.axis for panel in panels)
+    return (lead, *(_axis_answer([panel for panel in panels if panel.axis == axis]) for axis in axes))
+
+
+def _axis_answer(panels: Sequence[PanelResult]) -> str:
+    parts = []
+    for verdict, words in _ANSWERS.items():
+        names = [_with_drift(panel) for panel in panels if panel.verdict == verdict]
+        if names:
+            parts.append(f"{words} {joined(names)}")
+    spans = dict.fromkeys(span(panel) for panel in panels)
+    return f"From {joined(list(spans))}: {'; '.join(parts)}."
+
+
+def _with_drift(panel: PanelResult) -> str:
+    return (
+        panel.parametrization
+        if panel.drift_octaves is None
+        else f"{panel.parametrization} ({signed(panel.drift_octaves, 1)} octaves)"
+    )
+
+
+def panel_sentence(panel: PanelResult, *, level: float, tolerance: float) -> str:
+    """The verdict of one panel in one sentence."""
+    if panel.drift_octaves is None:
+        missing = [
+            f"{panel.axis} {size}"
+            for size, optimum in zip(panel.sizes, panel.log2_optimal_lr, strict=True)
+            if optimum is None and size in (panel.sizes[0], panel.sizes[-1])
+        ]
+        where = f"at {joined(missing)} " if missing else ""
+        return f"The best learning rate {where}was not found, so whether it moves cannot be said."
+    reasons = {
+        "transfers": f"the whole interval lies within ±{tolerance:g} octave, so what was tuned small holds large",
+        "moves": f"the whole interval lies outside ±{tolerance:g} octave, so what was tuned small fails large",
+        "undecided": f"the interval crosses ±{tolerance:g} octave, so more seeds or sizes are needed",
+    }
+    found = interval_words(panel.drift_interval, level)
+    return f"The best learning rate {movement(panel)}{found}: {reasons[panel.verdict]}."
+
+
+def panel_details(panel: PanelResult, unit: str) -> tuple[str, ...]:
+    """What else the panel says: loss lost, wider is better, deviation, optima that were not found."""
+    lines = []
+    if panel.transfer_regret is not None:
+        lines.append(
+            f"Using the optimum of {panel.axis} {panel.sizes[0]} at {panel.axis} {panel.sizes[-1]} costs "
+            f"{panel.transfer_regret:.4f} {unit}."
+        )
+    if panel.regret_note:
+        lines.append(panel.regret_note)
+    lines.append(improvement(panel))
+    source = (
+        f"{panel.degrees_of_freedom} degrees of freedom"
+        if panel.degrees_of_freedom
+        else "the stated prior, since no size has several seeds"
+    )
+    lines.append(f"Deviation between seeds: {panel.seed_deviation:.2f} octaves ({source}).")
+    lines.extend(sentence for sentences in panel.not_found for sentence in sentences)
+    return tuple(lines)
+
+
+def improvement(panel: PanelResult) -> str:
+    """Whether loss falls with size at one learning rate."""
+    bigger = "Wider" if panel.axis == "width" else "Deeper"
+    if panel.improves_with_size is None:
+        return f"Whether {bigger.lower()} is better at one fixed learning rate is not known."
+    if panel.improves_with_size:
+        return f"{bigger} is better at each step, at the fixed learning rate nearest the small optimum."
+    return f"{bigger} is not always better, at the fixed learning rate nearest the small optimum."
+
+
+def claim_sentence(claim: DriftClaim, level: float) -> str:
+    """A paired comparison of two parametrizations."""
+    pair = f"{claim.winner} drifts less with {claim.axis} than {claim.other}"
+    if claim.difference is None:
+        return f"Whether {pair} cannot be said: {claim.num_seeds} paired seed(s), two are needed."
+    numbers = (
+        f"{signed(claim.difference)} octaves{interval_words(claim.interval, level)}, {claim.num_seeds} paired seeds"
+    )
+    if claim.holds:
+        return f"{pair[0].upper()}{pair[1:]}: {numbers}, all above zero."
+    return f"Not shown that {pair}: {numbers}, not all above zero."
