@@ -88,7 +88,7 @@ def _write(tensor: Tensor, values: Tensor) -> None:
 
 
 def group_parameters(
-    model: nn.Module, settings: Settings, *, optimizer: str, lr: float | None = None
+    model: nn.Module, settings: Settings, *, optimizer: str | Mapping[str, str], lr: float | None = None
 ) -> list[dict[str, Any]]:
     """Parameter groups for `torch.optim`: tensors with equal settings share one, in order of first
     appearance.
@@ -96,7 +96,8 @@ def group_parameters(
     Args:
         model: Any module; frozen tensors (requires_grad False) are left out.
         settings: Settings by parameter name.
-        optimizer: Name of the optimizer; `sgd` groups carry no eps.
+        optimizer: Name of the optimizer; `sgd` and `lion` groups carry no eps. A mapping by parameter name
+            where tensors have different ones: groups then say theirs under `optimizer`.
         lr: Learning rate at the base, to which `lr_scale` refers; the largest of the groups by default.
 
     Returns:
@@ -114,15 +115,18 @@ def group_parameters(
     (1, 2, 1.0)
     """
     reference = lr if lr is not None else max((entry.lr for entry in settings.values()), default=1.0)
-    merged: dict[tuple[float, float, float], dict[str, Any]] = {}
+    merged: dict[tuple[float, float, float, str], dict[str, Any]] = {}
     for name, tensor in _matched(model, settings):
         if not tensor.requires_grad:
             continue
         entry = settings[name]
-        key = (entry.lr, entry.weight_decay, entry.eps)
+        family = optimizer if isinstance(optimizer, str) else optimizer[name]
+        key = (entry.lr, entry.weight_decay, entry.eps, family)
         if key not in merged:
             group = {"params": [], "lr": entry.lr, "weight_decay": entry.weight_decay}
-            if optimizer not in ("sgd", "lion"):
+            if not isinstance(optimizer, str):
+                group["optimizer"] = family
+            if family not in ("sgd", "lion"):
                 group["eps"] = entry.eps
             merged[key] = {**group, "lr_scale": entry.lr / reference if reference else 1.0}
         merged[key]["params"].append(tensor)
