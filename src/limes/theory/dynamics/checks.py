@@ -77,7 +77,7 @@ def per_matrix(name: str, value: Any, *, count: int, low: float, open_low: bool 
     if np.ndim(value) == 0:
         return (check_range(name, value, low=low, open_low=open_low),) * count
     if len(value) != count:
-        raise SpecError(f"{name} has {len(value)} entries; expected {count}, one per weight matrix (depth + 1)")
+        raise SpecError(f"{name} has {len(value)} entries; expected {count}, one per weight matrix, inputs first")
     return tuple(
         check_range(f"{name}[{i}]", v, low=low, open_low=open_low) for i, v in enumerate(np.asarray(value).tolist())
     )

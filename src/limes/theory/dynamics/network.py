@@ -106,10 +106,9 @@ class _Network:
     def run(self, field_times: set[int]) -> Trajectory:
         num_times, depth = self.problem.num_times, self.problem.depth
         targets = self.columns.targets
+        stores = [[FieldStore(num_particles=self.width) for _ in range(depth)] for _ in range(2)]
         trajectory = Trajectory(
-            outputs=np.full((num_times, *targets.shape), np.nan),
-            features=[FieldStore(num_particles=self.width) for _ in range(depth)],
-            gradients=[FieldStore(num_particles=self.width) for _ in range(depth)],
+            outputs=np.full((num_times, *targets.shape), np.nan), features=[*stores[0]], gradients=[*stores[1]]
         )
         initial = np.zeros_like(targets)
         for t in range(num_times):
@@ -125,8 +124,8 @@ class _Network:
             trajectory.outputs[t] = outputs
             backfields, gradients = self._backward(weights, hidden)
             for layer in range(depth):
-                trajectory.features[layer].values.append(values[layer])
-                trajectory.gradients[layer].values.append(gradients[layer])
+                stores[0][layer].values.append(values[layer])
+                stores[1][layer].values.append(gradients[layer])
                 if t in field_times:
                     trajectory.preactivations[layer + 1, t] = hidden[layer]
                     trajectory.backfields[layer + 1, t] = backfields[layer]

@@ -100,6 +100,16 @@ class MLPProblem:
         return get_activation(self.activation)
 
     @property
+    def rates(self) -> tuple[float, ...]:
+        """Factor on the learning rate of each weight matrix."""
+        return tuple(self.lr_scale or ())
+
+    @property
+    def tangent_scales(self) -> tuple[float, ...]:
+        """Weight of each matrix's term (feature kernel below times gradient kernel above) in the tangent kernel."""
+        return self.rates
+
+    @property
     def num_outputs(self) -> int:
         """Readouts; 1 for targets of shape (num_samples,)."""
         return 1 if self.targets.ndim == 1 else int(self.targets.shape[1])

@@ -3,7 +3,7 @@
 Letters: T times, P training and P_all = P + test samples, C outputs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,8 @@ from scipy import stats as scipy_stats
 from limes.core.errors import SpecError
 from limes.core.status import SolveStatus
 from limes.theory.dynamics.problem import Columns
-from limes.theory.dynamics.trajectory import FieldStore, Trajectory
+from limes.theory.dynamics.revealed import RevealedMatrix
+from limes.theory.dynamics.trajectory import FieldStore, TableStore, Trajectory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,6 +32,7 @@ class DMFTResult:
         problem: The problem that was solved.
         columns: The samples as the solver walked them.
         trajectories: One per randomization; the kernels are averages over them.
+        responses: The response functions where a solver knows them in closed form; empty otherwise.
     """
 
     loss: np.ndarray
@@ -43,6 +45,7 @@ class DMFTResult:
     problem: Any
     columns: Columns = field(repr=False)
     trajectories: tuple[Trajectory, ...] = field(repr=False)
+    responses: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @property
     def relative_error(self) -> float:
@@ -95,7 +98,7 @@ class DMFTResult:
         Returns:
             (P_all, P_all), or (P_all, C, P_all, C) for targets with an output axis.
         """
-        scales = self.problem.lr_scale
+        scales = self.problem.tangent_scales
         total = 0.0
         for layer, scale in enumerate(scales):
             features = self.feature_kernel(layer, t)
@@ -125,9 +128,10 @@ class DMFTResult:
         Returns:
             (P_all, t, P_all * C).
         """
-        run, index = self._matrix(layer)
-        known = run.features[index].values[t] @ run.matrices[index].known_forward()[: _width(run.features, index, t)]
-        return _least_norm(known, run.gradients[index + 1].values[:t])
+        matrix, features, gradients = self._matrix(layer)
+        values = features[t]
+        known = values @ matrix.known_forward()[: values.shape[1]]
+        return _least_norm(known, gradients[:t])
 
     def backward_response(self, layer: int, t: int) -> np.ndarray:
         """B^layer(t, s): how g^{layer+1}(t) answers a field added to h^{layer+1}(s), from the first randomization.
@@ -141,10 +145,10 @@ class DMFTResult:
         Returns:
             (P_all * C, t + 1, P_all).
         """
-        run, index = self._matrix(layer)
-        values = run.gradients[index + 1].values[t]
-        known = values @ run.matrices[index].known_backward()[: values.shape[1]]
-        return _least_norm(known, run.features[index].values[: t + 1])
+        matrix, features, gradients = self._matrix(layer)
+        values = gradients[t]
+        known = values @ matrix.known_backward()[: values.shape[1]]
+        return _least_norm(known, features[: t + 1])
 
     def to_rows(self) -> list[dict[str, float]]:
         """One row per time: time, loss, loss_error."""
@@ -160,23 +164,24 @@ class DMFTResult:
             arrays["test_outputs"] = self.test_outputs
         return arrays
 
-    def _matrix(self, layer: int) -> tuple[Trajectory, int]:
+    def _matrix(self, layer: int) -> tuple[RevealedMatrix, list[np.ndarray], list[np.ndarray]]:
+        """The matrix above `layer`, and the coordinates of what it acts on at all times, forward and backward."""
         run = self.trajectories[0]
-        return run, self._index("layer of a response", layer, len(run.matrices))
+        index = self._index("layer of a response", layer, len(run.matrices))
+        features, gradients = run.features[index], run.gradients[index + 1]
+        assert isinstance(features, FieldStore) and isinstance(gradients, FieldStore), "revealed, hence stored"
+        return run.matrices[index], features.values, gradients.values
 
     def _index(self, name: str, value: int, count: int) -> int:
         if not 1 <= value <= count:
             raise SpecError(f"{name} is {value}; expected 1 to {count}")
         return value - 1
 
-    def _average(self, stores: list[FieldStore], t: int, s: int | None) -> np.ndarray:
+    def _average(self, stores: list[FieldStore | TableStore], t: int, s: int | None) -> np.ndarray:
         s = t if s is None else s
         for time in (t, s):
             if not 0 <= time < len(self.loss):
                 raise SpecError(f"time is {time}; recorded times are 0 to {len(self.loss) - 1}")
-        for store in stores:
-            if not len(store.values[t]) or not len(store.values[s]):
-                raise SpecError("the kernel at these times was not kept; solve again with two_time=True")
         return np.mean([store.kernel(t, s) for store in stores], axis=0)
 
 
@@ -188,6 +193,7 @@ def summarise(
     status: SolveStatus,
     stats: dict[str, float],
     exact: bool = False,
+    responses: Mapping[str, np.ndarray] | None = None,
 ) -> DMFTResult:
     """Average independent randomizations and attach Student-t intervals; `exact` states that there is no error."""
     runs = np.stack([run.outputs for run in trajectories])
@@ -207,6 +213,7 @@ def summarise(
         problem=problem,
         columns=columns,
         trajectories=tuple(trajectories),
+        responses=responses or {},
     )
 
 
@@ -225,10 +232,6 @@ def _stored(fields: dict[tuple[int, int], np.ndarray], layer: int, t: int) -> np
         kept = sorted({time for _, time in fields})
         raise SpecError(f"fields of layer {layer} at time {t} were not kept; kept times: {kept}; see field_times")
     return fields[layer, t]
-
-
-def _width(stores: list[FieldStore], index: int, t: int) -> int:
-    return stores[index].values[t].shape[1]
 
 
 def _least_norm(known: np.ndarray, values: list[np.ndarray]) -> np.ndarray:

@@ -52,14 +52,22 @@ class RevealedMatrix:
         responses: Keep W(0)^T the transpose of W(0). Without, the two are independent matrices, which is
         the
             approximation of gradient independence.
+        answers_back: Reveal W(0)^T at all; without, m only spans what the learned part needs.
     """
 
     def __init__(
-        self, num_particles: int, *, std: float, draw_out: Draw, draw_in: Draw, responses: bool = True
+        self,
+        num_particles: int,
+        *,
+        std: float,
+        draw_out: Draw,
+        draw_in: Draw,
+        responses: bool = True,
+        answers_back: bool = True,
     ) -> None:
         self.num_particles = num_particles
         self.std = std
-        self.responses = responses
+        self.responses, self.answers_back = responses, answers_back
         self._draw_out, self._draw_in = draw_out, draw_in
         self.q, self.x = Rows(num_particles), Rows(num_particles)
         self.m, self.y = Rows(num_particles), Rows(num_particles)
@@ -113,7 +121,8 @@ class RevealedMatrix:
         if len(new):
             known = new @ self.x.view.T / self.num_particles if self.responses else np.zeros((len(new), 0))
             self._known_y.append(known)
-            self.y.append(self._answer(known, self.q.view, self._draw_in(len(new))))
+            if self.answers_back:
+                self.y.append(self._answer(known, self.q.view, self._draw_in(len(new))))
             self.m.append(new)
             self._make_room()
         return coordinates

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from limes.core.errors import SpecError
 from limes.theory.dynamics.revealed import RevealedMatrix
 
 
@@ -25,9 +26,26 @@ class FieldStore:
     def kernel(self, t: int, s: int) -> np.ndarray:
         """(P, P): <field_mu(t) field_nu(s)>."""
         left, right = self.values[t], self.values[s]
+        if not len(left) or not len(right):
+            raise SpecError(f"the kernel at times {t} and {s} was not kept; solve again with two_time=True")
         # A basis only grows: what was recorded earlier has fewer coordinates, the missing ones are zero.
         common = min(left.shape[1], right.shape[1])
         return left[:, :common] @ right[:, :common].T / self.num_particles
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class TableStore:
+    """A kernel known at all pairs of times.
+
+    Args:
+        table: (T, P, T, P).
+    """
+
+    table: np.ndarray
+
+    def kernel(self, t: int, s: int) -> np.ndarray:
+        """(P, P)."""
+        return self.table[t, :, s]
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -45,8 +63,8 @@ class Trajectory:
     """
 
     outputs: np.ndarray
-    features: list[FieldStore]
-    gradients: list[FieldStore]
+    features: list[FieldStore | TableStore]
+    gradients: list[FieldStore | TableStore]
     preactivations: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
     backfields: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
     matrices: list[RevealedMatrix] = field(default_factory=list)
