@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 from scipy import stats
-from support.sweep_rows import make_rows
 
 from limes.compare.optimum import Spread
 from limes.compare.transfer import analyse_panels, drift_claims, verdict_of
 from limes.spec import parse_study
+from support.sweep_rows import make_rows
 
 
 def study(*labels: str, axis: str = "width", **extra):
