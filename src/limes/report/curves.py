@@ -118,7 +118,7 @@ def _add_optimum(plot: go.Figure, panel: PanelResult, index: int) -> None:
         showlegend=first,
         marker={
             "symbol": "star",
-            "size": 15,
+            "size": 14,
             "color": ramp_color(index, len(panel.sizes)),
             "line": {"color": INK[0], "width": 1.2},
         },

@@ -40,45 +40,51 @@ def drift_figure(panels: Sequence[PanelResult], *, tolerance: float, level: floa
     plot.add_vrect(x0=-tolerance, x1=tolerance, fillcolor=translucent(SAFE[0], 0.18), line_width=0, layer="below")
     plot.add_vline(x=0, line={"color": MUTED[0], "width": 1, "dash": "dot"})
     colors = panel_colors(panels)
-    labels = [plot_text(f"{panel.parametrization}, {panel.axis}") for panel in panels]
-    for label, panel in zip(labels, panels, strict=True):
-        color = colors[panel.parametrization][0]
-        drift, interval = panel.drift_octaves, panel.drift_interval
-        if drift is None:
-            plot.add_annotation(x=0, y=label, text="no estimate", showarrow=False, font={"color": MUTED[0]})
-        plot.add_scatter(
-            x=[value for _, value in panel.seed_drifts],
-            y=[label] * len(panel.seed_drifts),
-            mode="markers",
-            marker={"symbol": "line-ns-open", "size": 12, "color": color, "line": {"width": 1.5}},
-            hovertemplate="one seed: %{x:.2f} octaves<extra></extra>",
-        )
-        plot.add_scatter(
-            x=[drift],
-            y=[label],
-            mode="markers",
-            marker={"size": 12, "color": color, "line": {"color": INK[0], "width": 1}},
-            error_x={
-                "type": "data",
-                "array": [interval[1] - drift if interval and drift is not None else 0],
-                "arrayminus": [drift - interval[0] if interval and drift is not None else 0],
-                "color": color,
-                "thickness": 2.5,
-                "width": 6,
-            },
-            hovertemplate="%{y}: %{x:.2f} octaves<extra></extra>",
-        )
+    for row, panel in enumerate(panels):
+        _add_drift(plot, panel, -row, colors[panel.parametrization][0])
     plot.update_layout(
         showlegend=False,
-        xaxis={"title": {"text": "drift of the best learning rate (octaves)"}},
-        yaxis={"categoryorder": "array", "categoryarray": labels[::-1], "range": [-0.6, len(labels) - 0.4]},
+        xaxis={"title": {"text": "drift of the optimum (octaves)"}},
+        yaxis={"showticklabels": False, "ticks": "", "showgrid": False, "range": [0.4 - max(len(panels), 1), 0.75]},
     )
     return Figure(
         title=f"Drift of the optimum from the smallest to the largest size, with {level:.0%} intervals",
         plot=plot,
         table=_drift_table(panels, level),
         caption=f"Shaded: within ±{tolerance:g} octave the learning rate counts as transferred. Ticks: single seeds.",
-        height=110 + 46 * max(len(panels), 1),
+        height=90 + 54 * max(len(panels), 1),
+    )
+
+
+def _add_drift(plot: go.Figure, panel: PanelResult, row: int, color: str) -> None:
+    drift, interval = panel.drift_octaves, panel.drift_interval
+    label = f"{panel.parametrization}, {panel.axis}" + (": no estimate" if drift is None else "")
+    # Inside the plot, so that long names leave the scale its width on a phone.
+    plot.add_annotation(
+        text=plot_text(label), xref="paper", x=0, xanchor="left", y=row, yanchor="bottom", yshift=9, showarrow=False
+    )
+    plot.add_scatter(
+        x=[value for _, value in panel.seed_drifts],
+        y=[row] * len(panel.seed_drifts),
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 12, "color": color, "line": {"width": 1.5}},
+        hovertemplate="one seed: %{x:.2f} octaves<extra></extra>",
+    )
+    low, high = interval if interval and drift is not None else (drift, drift)
+    plot.add_scatter(
+        x=[drift],
+        y=[row],
+        mode="markers",
+        marker={"size": 12, "color": color, "line": {"color": INK[0], "width": 1}},
+        error_x={
+            "type": "data",
+            "array": [None if drift is None or high is None else high - drift],
+            "arrayminus": [None if drift is None or low is None else drift - low],
+            "color": color,
+            "thickness": 2.5,
+            "width": 6,
+        },
+        hovertemplate=f"{plot_text(label)}: %{{x:.2f}} octaves<extra></extra>",
     )
 
 
@@ -228,12 +234,12 @@ def _fixed_lr_figure(panel: PanelResult, loss_label: str) -> Figure:
         xaxis=size_axis(panel.axis, panel.sizes), yaxis={"title": {"text": loss_label}}, showlegend=bool(panel.fixed_lr)
     )
     return Figure(
-        title=f"{panel.parametrization}: {improvement(panel)[0].lower()}{improvement(panel)[1:].rstrip('.')}",
+        title=f"{panel.parametrization}: {improvement(panel).lower()}",
         plot=plot,
         table=Table(
             name=f"{panel.axis}-{file_stem(panel.parametrization)}-fixed-lr",
             columns=("log2 learning rate", panel.axis, loss_label, "with size"),
             rows=tuple(rows),
         ),
-        caption="Solid: the loss falls at every step of size. Dashed: it does not, or a run diverged.",
+        caption="Solid: the loss falls at every step. Dashed: it does not, or a run diverged.",
     )

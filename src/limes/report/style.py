@@ -29,7 +29,7 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "pentagon", "hexagon", 
 DASHES = ("solid", "dash", "dot", "dashdot")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
-_ANCHORS: tuple[Pair, ...] = (("#d98200", "#ffc46b"), ("#c2326f", "#f4709f"), ("#3a1a86", "#9a86ff"))
+_ANCHORS: tuple[Pair, ...] = (("#d98200", "#ffc46b"), ("#c2326f", "#f4709f"), ("#3a1a86", "#7f69ec"))
 _RAMP_STEPS = 33
 
 
@@ -101,8 +101,8 @@ def _template(shade: int) -> dict[str, Any]:
                 "orientation": "h",
                 "x": 0,
                 "xanchor": "left",
-                "y": -0.26,
-                "yanchor": "top",
+                "y": 1.02,
+                "yanchor": "bottom",
                 "font": {"size": 12},
             },
             "hoverlabel": {"bgcolor": SURFACE[shade], "bordercolor": MUTED[shade], "font": {"color": INK[shade]}},

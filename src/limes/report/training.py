@@ -11,7 +11,7 @@ from limes.compare.result import LrCurve, PanelResult
 from limes.core.errors import StoreError
 from limes.report.curves import file_stem
 from limes.report.page import Cell, Figure, Table
-from limes.report.style import MUTED, plot_text, ramp_color, translucent
+from limes.report.style import MUTED, ramp_color, translucent
 
 Curves = Callable[[str], Mapping[str, NDArray[np.float64]]]
 MAX_POINTS = 400
@@ -32,7 +32,7 @@ def _training_figure(panel: PanelResult, curves: Curves, *, loss_label: str) -> 
         if run is None or losses is None:
             missing.append(str(size))
             continue
-        color, label = ramp_color(index, len(panel.sizes)), f"{panel.axis} {size}, 2^{run[0]:g}"
+        color, label = ramp_color(index, len(panel.sizes)), f"{panel.axis} {size}, 2<sup>{run[0]:g}</sup>"
         steps, smooth = _thinned(losses)
         plot.add_scatter(
             x=steps,
@@ -46,7 +46,7 @@ def _training_figure(panel: PanelResult, curves: Curves, *, loss_label: str) -> 
             x=steps,
             y=smooth,
             mode="lines",
-            name=plot_text(label),
+            name=label,
             line={"color": color, "width": 2},
             hovertemplate=f"{label}<br>step %{{x}}<br>loss %{{y:.4f}}<extra></extra>",
         )

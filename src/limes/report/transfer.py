@@ -16,7 +16,7 @@ from limes.report.scaling import (
 )
 from limes.report.tables import counts_table, flat_table, recommendation_table
 from limes.report.training import Curves, training_figures
-from limes.report.words import BADGES, TONES, answer_lines, claim_sentence, panel_details, panel_sentence, span
+from limes.report.words import BADGES, TONES, answer_lines, claim_sentence, panel_details, panel_sentence, signed, span
 
 QUESTION = "Does the tuned learning rate survive when the network grows?"
 _REGRESSION_SOURCES = ("gaussian", "power_law", "teacher", "circle")
@@ -149,7 +149,7 @@ def _settings_section(recommendation: Recommendation | None) -> Section:
         return Section(anchor="settings", title=title, blocks=(none,))
     lines = (
         f"Target: {_size_words(recommendation.target)}. Base: {_size_words(recommendation.base)}. "
-        f"Base learning rate 2^{recommendation.log2_lr:.2f} = {2.0**recommendation.log2_lr:.4g}. "
+        f"Base learning rate {2.0**recommendation.log2_lr:.4g} (log2: {signed(recommendation.log2_lr)}). "
         f"{recommendation.lr_note}",
         f"Attention scale of the target: {recommendation.attention_scale:g}.",
     )

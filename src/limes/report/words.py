@@ -42,11 +42,11 @@ def movement(panel: PanelResult) -> str:
     """What the best learning rate does between the ends, as a verb phrase."""
     drift = panel.drift_octaves
     if drift is None:
-        return f"cannot be followed from {span(panel)}"
+        return "cannot be followed from the smallest size to the largest"
     if abs(drift) < 0.05:
-        return f"stays where it was from {span(panel)}"
+        return "stays where it was"
     verb = "rises" if drift > 0 else "falls"
-    return f"{verb} by {abs(drift):.2f} octaves ({2 ** abs(drift):.1f}-fold) from {span(panel)}"
+    return f"{verb} by {abs(drift):.2f} octaves ({2 ** abs(drift):.1f}-fold)"
 
 
 def answer_lines(panels: Sequence[PanelResult]) -> tuple[str, ...]:
@@ -96,10 +96,11 @@ def panel_sentence(panel: PanelResult, *, level: float, tolerance: float) -> str
         ]
         where = f"at {joined(missing)} " if missing else ""
         return f"The best learning rate {where}was not found, so whether it moves cannot be said."
+    zone = f"±{tolerance:g} octave"
     reasons = {
-        "transfers": f"the whole interval lies within ±{tolerance:g} octave, so what was tuned small holds large",
-        "moves": f"the whole interval lies outside ±{tolerance:g} octave, so what was tuned small fails large",
-        "undecided": f"the interval crosses ±{tolerance:g} octave, so more seeds or sizes are needed",
+        "transfers": f"the whole interval lies within {zone}, so the rate tuned on the small network serves the large",
+        "moves": f"the whole interval lies outside {zone}, so the rate tuned on the small network fails the large",
+        "undecided": f"the interval crosses {zone}, so this study does not decide",
     }
     found = interval_words(panel.drift_interval, level)
     return f"The best learning rate {movement(panel)}{found}: {reasons[panel.verdict]}."
@@ -115,7 +116,7 @@ def panel_details(panel: PanelResult, unit: str) -> tuple[str, ...]:
         )
     if panel.regret_note:
         lines.append(panel.regret_note)
-    lines.append(improvement(panel))
+    lines.append(f"{improvement(panel)}, at the fixed learning rate nearest the small optimum.")
     source = (
         f"{panel.degrees_of_freedom} degrees of freedom"
         if panel.degrees_of_freedom
@@ -127,20 +128,18 @@ def panel_details(panel: PanelResult, unit: str) -> tuple[str, ...]:
 
 
 def improvement(panel: PanelResult) -> str:
-    """Whether loss falls with size at one learning rate."""
+    """Whether loss falls with size at the fixed learning rate nearest the small optimum, as a clause."""
     bigger = "Wider" if panel.axis == "width" else "Deeper"
     if panel.improves_with_size is None:
-        return f"Whether {bigger.lower()} is better at one fixed learning rate is not known."
-    if panel.improves_with_size:
-        return f"{bigger} is better at each step, at the fixed learning rate nearest the small optimum."
-    return f"{bigger} is not always better, at the fixed learning rate nearest the small optimum."
+        return f"{bigger} cannot be compared"
+    return f"{bigger} is better at every step" if panel.improves_with_size else f"{bigger} is not always better"
 
 
 def claim_sentence(claim: DriftClaim, level: float) -> str:
     """A paired comparison of two parametrizations."""
     pair = f"{claim.winner} drifts less with {claim.axis} than {claim.other}"
     if claim.difference is None:
-        return f"Whether {pair} cannot be said: {claim.num_seeds} paired seed(s), two are needed."
+        return f"Whether {pair} cannot be said: two paired seeds are needed, there are {claim.num_seeds}."
     numbers = (
         f"{signed(claim.difference)} octaves{interval_words(claim.interval, level)}, {claim.num_seeds} paired seeds"
     )
