@@ -1,29 +1,24 @@
-"""Which initialization, learning rate, weight decay, eps and multiplier every tensor of a bigger model
-gets.
-"""
-
-from collections.abc import Mapping
-from types import MappingProxyType
+"""Which initialization, learning rate, weight decay, eps and multiplier every tensor of a bigger model gets."""
 
 from limes.parametrize.apply import attach_multipliers, group_parameters, init_tensors_
-from limes.parametrize.completep import COMPLETEP
-from limes.parametrize.depth_mup import DEPTH_MUP
-from limes.parametrize.meanfield import MEANFIELD
-from limes.parametrize.mup import MUP
-from limes.parametrize.ntk import NTK
+from limes.parametrize.horizon import HORIZONS, HorizonRule
+from limes.parametrize.plan import Plan
+from limes.parametrize.planner import plan
+from limes.parametrize.row import PlanRow
 from limes.parametrize.scaling import Parametrization, Scales, TensorFacts
-from limes.parametrize.standard import STANDARD
-
-PARAMETRIZATIONS: Mapping[str, Parametrization] = MappingProxyType(
-    {member.name: member for member in (STANDARD, NTK, MEANFIELD, MUP, DEPTH_MUP, COMPLETEP)}
-)
+from limes.parametrize.table import PARAMETRIZATIONS
 
 __all__ = [
+    "HORIZONS",
     "PARAMETRIZATIONS",
+    "HorizonRule",
     "Parametrization",
+    "Plan",
+    "PlanRow",
     "Scales",
     "TensorFacts",
     "attach_multipliers",
     "group_parameters",
     "init_tensors_",
+    "plan",
 ]

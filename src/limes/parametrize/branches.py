@@ -40,12 +40,14 @@ class AttentionCall:
         head_dim: Length of a query.
         scale: Factor on q.k; None where it could not be read.
         queries: Leaves of the last maps before the query; None where there is no such map.
+        keys: The same of the key.
     """
 
     module: str
     head_dim: int
     scale: float | None
     queries: frozenset[int] | None
+    keys: frozenset[int] | None
 
 
 def find_branches(graph: Graph) -> list[Branch]:
@@ -141,8 +143,8 @@ def find_attention(graph: Graph) -> list[AttentionCall]:
     for node in graph.nodes:
         if not node.has_data:
             continue
-        if node.op in ("scaled_dot_product_attention", "flex_attention"):
-            query = next(graph.nodes[index] for slot, index in node.slots if slot in ("query", 0))
+        if node.op == "scaled_dot_product_attention":
+            query, key = (graph.nodes[index] for slot, index in node.slots if slot in ("query", "key"))
             head_dim = query.shape[-1]
             scale = node.constants.get("scale")
             scale = float(scale) if scale is not None else head_dim**-0.5
@@ -150,13 +152,14 @@ def find_attention(graph: Graph) -> list[AttentionCall]:
             walked = _product_before(graph, node)
             if walked is None:
                 continue
-            query, scale = walked
+            query, key, scale = walked
             head_dim = query.shape[-1]
         else:
             continue
         factor, maps = _query_maps(graph, query)
         total = None if scale is None or factor is None else scale * factor
-        found.append(AttentionCall(node.module, head_dim, total, maps))
+        keys = _query_maps(graph, key)[1]
+        found.append(AttentionCall(node.module, head_dim, total, maps, keys))
     return found
 
 
@@ -170,8 +173,8 @@ def _constant_factor(node: Node) -> float | None:
     return 1.0 / numbers[0] if node.op in ("div", "__truediv__") else float(numbers[0])
 
 
-def _product_before(graph: Graph, softmax: Node) -> tuple[Node, float | None] | None:
-    """(query side, scale) of the product of two activations behind a softmax; None for any other softmax."""
+def _product_before(graph: Graph, softmax: Node) -> tuple[Node, Node, float | None] | None:
+    """(query side, key side, scale) of the product of two activations behind a softmax; None for any other softmax."""
     scale: float | None = 1.0
     node = graph.data_parents(softmax)[0]
     while True:
@@ -182,7 +185,7 @@ def _product_before(graph: Graph, softmax: Node) -> tuple[Node, float | None] | 
             alpha = node.constants.get("alpha", 1.0)
             total = None if scale is None else scale * float(alpha)
             # With a third operand (baddbmm) the first is the bias.
-            return data[-2], total
+            return data[-2], data[-1], total
         if node.op in PASS or node.op in SUMS:
             node = _deeper(graph, node)
         elif node.op in MULTIPLIES and len(data) == 1:

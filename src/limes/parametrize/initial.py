@@ -32,51 +32,82 @@ class InitLaw:
     std: float
 
 
+_DRAWS = {"randn": ("normal", 0.0, 1.0), "randn_like": ("normal", 0.0, 1.0), "rand": ("uniform", 0.5, 12**-0.5),
+          "rand_like": ("uniform", 0.5, 12**-0.5)}  # fmt: skip
+_COPIES = frozenset({"to", "float", "double", "half", "bfloat16", "clone", "contiguous", "type", "type_as"})
+_SCALES = {"mul_": 1, "div_": -1, "__imul__": 1, "__itruediv__": -1, "mul": 1, "__mul__": 1, "__rmul__": 1, "div": -1,
+           "__truediv__": -1}  # fmt: skip
+
+
 class _InitRecorder(TorchFunctionMode):
     """Remembers, per storage, the law that the last call over all its entries left behind."""
 
     def __init__(self) -> None:
         super().__init__()
         self.laws: dict[int, InitLaw | None] = {}
+        self.keep: list[Any] = []  # a storage's address is only unique while it lives
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = op_name(func)
         tensor = args[0] if args else kwargs.get("tensor")
-        writes = (name.endswith("_") and not name.endswith("__")) or name == "__setitem__"
+        writes = (name.endswith("_") and not name.endswith("__")) or name in ("__setitem__", "__imul__", "__itruediv__")
         if writes and isinstance(tensor, Tensor) and name != "requires_grad_":
             storage = tensor.untyped_storage()
-            if tensor.numel() * tensor.element_size() >= storage.nbytes():
-                self.laws[storage._cdata] = self.law(name, tensor, args, kwargs)
+            if tensor.numel() * tensor.element_size() >= storage.nbytes() and name != "__setitem__":
+                self.remember(tensor, self.written(name, tensor, args, kwargs))
             elif not _is_zero_fill(name, args):
-                self.laws[storage._cdata] = None
+                self.remember(tensor, None)
+        elif isinstance(result, Tensor) and name in _DRAWS:
+            kind, mean, std = _DRAWS[name]
+            self.remember(result, InitLaw(kind, mean, std))  # type: ignore[arg-type]
+        elif isinstance(result, Tensor) and name in _SCALES and len(args) == 2:
+            self.remember(result, self.scaled(name, args))
+        elif isinstance(result, Tensor) and name in _COPIES and isinstance(tensor, Tensor):
+            self.remember(result, self.law_of(tensor))
         return result
 
-    def law(self, name: str, tensor: Tensor, args: Any, kwargs: Any) -> InitLaw | None:
+    def remember(self, tensor: Tensor, law: InitLaw | None) -> None:
+        storage = tensor.untyped_storage()
+        self.keep.append(storage)
+        self.laws[storage._cdata] = law
+
+    def law_of(self, tensor: Tensor) -> InitLaw | None:
+        """The law of a tensor that covers its whole storage."""
+        storage = tensor.untyped_storage()
+        whole = tensor.numel() * tensor.element_size() >= storage.nbytes()
+        return self.laws.get(storage._cdata) if whole else None
+
+    def scaled(self, name: str, args: Any) -> InitLaw | None:
+        tensor, factor = args if isinstance(args[0], Tensor) else (args[1], args[0])
+        before = self.law_of(tensor) if isinstance(tensor, Tensor) else None
+        if before is None or not isinstance(factor, int | float) or not factor:
+            return None
+        factor = float(factor) ** _SCALES[name]
+        return InitLaw(before.kind, before.mean * factor, before.std * abs(factor))
+
+    def written(self, name: str, tensor: Tensor, args: Any, kwargs: Any) -> InitLaw | None:
         def get(position: int, *names: str, default: float) -> float:
             value = args[position] if len(args) > position else default
             for key in names:
                 value = kwargs.get(key, value)
             return float(value)
 
-        before = self.laws.get(tensor.untyped_storage()._cdata)
         try:
             if name == "normal_":
                 return InitLaw("normal", get(1, "mean", default=0.0), get(2, "std", default=1.0))
             if name == "uniform_":
                 low, high = get(1, "from", "a", default=0.0), get(2, "to", "b", default=1.0)
                 return InitLaw("uniform", (low + high) / 2, (high - low) / 12**0.5)
-            if name == "zero_":
-                return InitLaw("constant", 0.0, 0.0)
-            if name in ("fill_", "constant_"):
+            if name in ("zero_", "fill_", "constant_"):
                 return InitLaw("constant", get(1, "value", "val", default=0.0), 0.0)
             if name in ("kaiming_uniform_", "kaiming_normal_"):
                 return _kaiming(name, tensor, args, kwargs)
-            if name in ("mul_", "div_") and before is not None:
-                factor = get(1, "other", default=1.0)
-                factor = factor if name == "mul_" else 1.0 / factor
-                return InitLaw(before.kind, before.mean * factor, before.std * abs(factor))
+            if name in _SCALES:
+                return self.scaled(name, args)
+            if name == "copy_" and isinstance(args[1], Tensor) and args[1].shape == tensor.shape:
+                return self.law_of(args[1])
         except (TypeError, ValueError):
             return None
         return None
@@ -172,7 +203,8 @@ def _pooled(first: list[Tensor], second: list[Tensor]) -> InitLaw:
     values = torch.cat([tensor.detach().double().flatten() for tensor in (*first, *second)])
     if values.numel() == 0 or bool((values == values[0]).all()):
         return InitLaw("constant", float(values[0]) if values.numel() else 0.0, 0.0)
-    if all(torch.equal(a, b) for a, b in zip(first, second, strict=True)):
+    fixed = all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    if fixed and not _looks_random(torch.cat([tensor.detach().double().flatten() for tensor in first])):
         return InitLaw("own", float(values.mean()), float(values.std()))
     mean, std = float(values.mean()), float(values.std())
     if abs(mean) < 6 * std / values.numel() ** 0.5:
@@ -180,3 +212,19 @@ def _pooled(first: list[Tensor], second: list[Tensor]) -> InitLaw:
     # A uniform law ends at sqrt(3) standard deviations, a normal one goes on.
     flat = float((values - mean).abs().max()) < 1.85 * std and values.numel() >= 32
     return InitLaw("uniform" if flat else "normal", mean, std)
+
+
+def _looks_random(values: Tensor) -> bool:
+    """Equal in two builds, yet drawn (from a generator that the model seeds itself) rather than laid out."""
+    count = values.numel()
+    if count < 32 or values.unique().numel() < 0.99 * count:
+        return False
+    unit = (values - values.mean()) / values.std()
+    ordered = unit.sort().values
+    grid = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    normal = 0.5 * (1 + torch.erf(ordered / 2**0.5))
+    flat = ((ordered / 3**0.5 + 1) / 2).clamp(0, 1)
+    distance = min(float((law - grid).abs().max()) for law in (normal, flat))
+    neighbours = abs(float((unit[1:] * unit[:-1]).mean()))
+    # Kolmogorov's distance and the lag-one correlation of independent draws, at a level of about 1e-4.
+    return distance < 2.3 / count**0.5 and neighbours < 4.0 / count**0.5
