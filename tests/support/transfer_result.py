@@ -105,7 +105,7 @@ def make_lost_panel(parametrization: str, axis: str = "depth") -> PanelResult:
         curves=curves,
         log2_optimal_lr=(None, None),
         intervals=(None, None),
-        not_found=(("Depth 2, seed 0: fewer than 5 points.",), ("Depth 8, seed 0: fewer than 5 points.",)),
+        not_found=(("seed 0: Fewer than 5 points with a finite value.",),) * 2,
         best_loss=(None, None),
         num_params=(30_000, 100_000),
         seed_deviation=0.35,
@@ -143,7 +143,7 @@ def make_recommendation() -> Recommendation:
         base={"width": 32, "depth": 2},
         target={"width": 1024, "depth": 24},
         log2_lr=-5.8,
-        lr_note="Mean optimum of the base size over 2 seeds.",
+        lr_note="mean optimum over 2 seed(s) at the base, width 32",
         attention_scale=0.25,
         tensors=tensors,
     )

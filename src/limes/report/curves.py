@@ -66,6 +66,7 @@ def _lr_figure(panel: PanelResult, limits: tuple[float, float], *, loss_label: s
     places = [place for curve in panel.curves for place in curve.log2_lr]
     plot.update_layout(
         xaxis=lr_axis(places),
+        showlegend=True,
         yaxis={"title": {"text": loss_label}, "range": list(limits)},
     )
     return Figure(

@@ -46,7 +46,12 @@ def forecast_figure(forecast: Forecast, *, unit: str) -> Figure:
         yaxis={"title": {"text": f"validation loss ({unit})"}},
     )
     return Figure(
-        title=f"Loss against parameters, forecast {forecast.decades:.1f} decades beyond the largest model",
+        title="Loss against parameters, "
+        + (
+            "no forecast"
+            if forecast.value is None
+            else f"forecast {forecast.decades:.1f} decades beyond the largest model"
+        ),
         plot=plot,
         table=_forecast_table(forecast),
         caption=f"Law: {forecast.law}. All at {forecast.num_tokens:,} training tokens or samples.",

@@ -44,7 +44,7 @@ def drift_figure(panels: Sequence[PanelResult], *, tolerance: float, level: floa
         _add_drift(plot, panel, -row, colors[panel.parametrization][0])
     plot.update_layout(
         showlegend=False,
-        xaxis={"title": {"text": "drift of the optimum (octaves)"}},
+        xaxis={"title": {"text": "drift of the optimum (octaves)"}, "range": _drift_range(panels, tolerance)},
         yaxis={"showticklabels": False, "ticks": "", "showgrid": False, "range": [0.4 - max(len(panels), 1), 0.75]},
     )
     return Figure(
@@ -54,6 +54,16 @@ def drift_figure(panels: Sequence[PanelResult], *, tolerance: float, level: floa
         caption=f"Shaded: within ±{tolerance:g} octave the learning rate counts as transferred. Ticks: single seeds.",
         height=90 + 54 * max(len(panels), 1),
     )
+
+
+def _drift_range(panels: Sequence[PanelResult], tolerance: float) -> list[float]:
+    """Holds every interval, and the zone with room beside it."""
+    ends = [-1.2 * tolerance, 1.2 * tolerance]
+    for panel in panels:
+        ends += [drift for _, drift in panel.seed_drifts] + list(panel.drift_interval or ())
+        ends += [] if panel.drift_octaves is None else [panel.drift_octaves]
+    room = 0.04 * (max(ends) - min(ends))
+    return [min(ends) - room, max(ends) + room]
 
 
 def _add_drift(plot: go.Figure, panel: PanelResult, row: int, color: str) -> None:
@@ -145,6 +155,8 @@ def optimum_figure(
         )
     axis = panels[0].axis
     ends = [end for panel in panels for interval in panel.intervals if interval for end in interval]
+    if all(place is None for panel in panels for place in panel.log2_optimal_lr):
+        plot.add_annotation(text="no optimum was found", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
     plot.update_layout(
         xaxis=size_axis(axis, [size for panel in panels for size in panel.sizes]),
         yaxis=lr_axis(ends, "best learning rate"),

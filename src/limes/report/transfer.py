@@ -76,7 +76,8 @@ def _verdict_section(result: TransferResult, unit: str) -> Section:
             Text(lines=(f"The study is {result.status}; what follows rests on the runs that ended.",), tone="warning")
         )
     if result.notes:
-        blocks.append(Text(lines=result.notes, bullets=True, tone="warning"))
+        tone = "quiet" if result.status == "complete" else "warning"
+        blocks.append(Text(lines=result.notes, bullets=True, tone=tone))
     if result.panels:
         blocks.append(Cards(cards=tuple(_card(panel, result, unit) for panel in result.panels)))
         blocks.append(drift_figure(result.panels, tolerance=result.tolerance_octaves, level=result.level))
@@ -139,7 +140,7 @@ def _axis_section(
 
 
 def _size_words(sizes: Mapping[str, object]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in sizes.items() if isinstance(value, int | str))
+    return ", ".join(f"{name} {sizes[name]}" for name in ("width", "depth") if sizes.get(name) is not None)
 
 
 def _settings_section(recommendation: Recommendation | None) -> Section:
@@ -149,8 +150,8 @@ def _settings_section(recommendation: Recommendation | None) -> Section:
         return Section(anchor="settings", title=title, blocks=(none,))
     lines = (
         f"Target: {_size_words(recommendation.target)}. Base: {_size_words(recommendation.base)}. "
-        f"Base learning rate {2.0**recommendation.log2_lr:.4g} (log2: {signed(recommendation.log2_lr)}). "
-        f"{recommendation.lr_note}",
+        f"Base learning rate {2.0**recommendation.log2_lr:.4g} (log2: {signed(recommendation.log2_lr)}): "
+        f"{recommendation.lr_note.rstrip('.')}.",
         f"Attention scale of the target: {recommendation.attention_scale:g}.",
     )
     return Section(anchor="settings", title=title, blocks=(Text(lines=lines), recommendation_table(recommendation)))

@@ -123,7 +123,11 @@ def panel_details(panel: PanelResult, unit: str) -> tuple[str, ...]:
         else "the stated prior, since no size has several seeds"
     )
     lines.append(f"Deviation between seeds: {panel.seed_deviation:.2f} octaves ({source}).")
-    lines.extend(sentence for sentences in panel.not_found for sentence in sentences)
+    lines.extend(
+        f"No optimum at {panel.axis} {size}, {reason}"
+        for size, reasons in zip(panel.sizes, panel.not_found, strict=True)
+        for reason in reasons
+    )
     return tuple(lines)
 
 
