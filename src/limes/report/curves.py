@@ -150,6 +150,7 @@ def _add_edge_markers(plot: go.Figure, panel: PanelResult, roof: float) -> None:
                 "symbol": shape,
                 "size": [10 + 5 * panel.sizes.index(curve.size) for curve, _ in chosen],
                 "color": colors,
+                "line": {"width": 2},
             },
             customdata=[
                 [f"{panel.axis} {curve.size}, seed {curve.seed}", _loss_words(curve.loss[index])]
