@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from limes.core.errors import DataError, SpecError
 from limes.core.status import SolveStatus
+from limes.laws.backtest import Backtest, run_backtest
 from limes.laws.bootstrap import bootstrap_thetas
 from limes.laws.draw import as_numpy
 from limes.laws.flags import Certificate, Flag, certify, find_flags
@@ -94,6 +95,7 @@ class LawFit:
         noise_std: float | None = None,
         method: str = "auto",
         seed: int = 0,
+        backtest: Backtest | None = None,
     ) -> Prediction:
         """Forecast the target of new runs, with an interval.
 
@@ -104,6 +106,7 @@ class LawFit:
             method: "calibrated" (backtests on the table itself), "posterior" (for few rows), "bootstrap", or "auto",
                 which takes the first of these that the table allows.
             seed: Of the resampling behind the interval.
+            backtest: What `backtest()` returned, to save its cost when predicting again.
 
         Returns:
             A `Prediction`: value, low, high (q,), level, decades of extrapolation (q,).
@@ -122,6 +125,7 @@ class LawFit:
             method=method,
             runs=self.runs,
             seed=seed,
+            backtest=backtest,
         )
 
     def bootstrap(
@@ -155,6 +159,18 @@ class LawFit:
             noise_std=noise_std,
         )
         return self.problem.params(thetas)
+
+    def backtest(self, *, seed: int = 0) -> Backtest:
+        """Refit below rolling origins and predict the rest; what calibrated intervals rest on. See `run_backtest`."""
+        return run_backtest(self.problem, extra=self.solution.minima, runs=self.runs, seed=seed)
+
+    def correlations(self, num: int = 400, *, generator: Any = None) -> Array:
+        """(p, p) correlations of the fitted parameters over resamples, coefficients by their logarithms."""
+        rng = np.random.default_rng(0) if generator is None else as_numpy(generator)
+        kind = "rows" if self.runs is None else "runs"
+        draws = bootstrap_thetas(self.problem, self.solution.minima, num=num, generator=rng, kind=kind, runs=self.runs)
+        with np.errstate(all="ignore"):
+            return np.atleast_2d(np.nan_to_num(np.corrcoef(draws.T)))
 
     def profile(self, name: str, *, level: float = 0.9, num: int = 41) -> Profile:
         """Profile likelihood of one parameter: the other ones refitted along it. See `Profile`."""

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from limes.core.errors import SpecError
+from limes.laws.backtest import Backtest, run_backtest
 from limes.laws.bootstrap import bootstrap_thetas, residual_std
+from limes.laws.calibrate import half_widths, target_spread
 from limes.laws.form import Array, Index
 from limes.laws.posterior import posterior_draws
 from limes.laws.problem import Problem
@@ -14,6 +16,7 @@ from limes.laws.solve import Solution
 
 METHODS = ("auto", "calibrated", "posterior", "bootstrap")
 FEW_ROWS = 12
+MIN_SPLITS = 2
 NUM_RESAMPLES = 400
 
 
@@ -49,6 +52,7 @@ def predict_interval(
     method: str,
     runs: Index | None,
     seed: int,
+    backtest: Backtest | None = None,
 ) -> Prediction:
     """See `LawFit.predict`."""
     if not 0 < level < 1:
@@ -58,8 +62,19 @@ def predict_interval(
     if method == "posterior" and not problem.law.terms:
         raise SpecError(f"{problem.law.name} is not a sum of power laws; use method='bootstrap' for its interval")
     value = problem.predict(solution.theta[None], problem.normalize(points))[0]
-    few = problem.num_rows <= FEW_ROWS or (noise_std is not None and problem.num_rows < 2 * FEW_ROWS)
-    if method == "posterior" or (method == "auto" and few and problem.law.terms):
+    decades = extrapolation_decades(problem, points)
+    test = backtest
+    if test is None and _wants_backtest(problem, method, noise_std):
+        test = run_backtest(problem, extra=solution.minima, runs=runs, seed=seed)
+    if method == "calibrated" and (test is None or not test.num_splits):
+        raise SpecError(f"{problem.num_rows} rows allow no backtest; use method='posterior' or 'bootstrap'")
+    enough = test is not None and test.num_splits >= MIN_SPLITS
+    if test is not None and (method == "calibrated" or (method == "auto" and enough)):
+        spread = target_spread(problem, solution, points, runs=runs, seed=seed)
+        width = half_widths(test, spread, decades, level=level)
+        low, high = _around(problem, value, width)
+        method, evidence = "calibrated", f"{test.num_splits} backtests, mean held-out error {test.mean_error:.2g}."
+    elif method == "posterior" or (method == "auto" and problem.law.terms):
         draws = posterior_draws(problem, points, noise_std=noise_std, theta=solution.theta, seed=seed)
         low, high = draws.quantile((1 - level) / 2), draws.quantile((1 + level) / 2)
         method, evidence = "posterior", f"Average over exponents and floor, {draws.effective:.0f} effective draws."
@@ -67,16 +82,28 @@ def predict_interval(
         low, high = _bootstrap_interval(
             problem, solution, points, level=level, noise_std=noise_std, runs=runs, seed=seed
         )
-        method, evidence = "bootstrap", f"{NUM_RESAMPLES} resamples with residual noise; too narrow when extrapolating."
+        method, evidence = "bootstrap", f"{NUM_RESAMPLES} resamples and residual noise; too narrow when extrapolating."
     return Prediction(
         value=value,
         low=np.minimum(low, value),
         high=np.maximum(high, value),
         level=level,
-        decades=extrapolation_decades(problem, points),
+        decades=decades,
         method=method,
         evidence=evidence,
     )
+
+
+def _wants_backtest(problem: Problem, method: str, noise_std: float | None) -> bool:
+    few = problem.num_rows <= (FEW_ROWS if noise_std is None else 2 * FEW_ROWS)
+    return method == "calibrated" or (method == "auto" and not (few and problem.law.terms))
+
+
+def _around(problem: Problem, value: Array, width: Array) -> tuple[Array, Array]:
+    if problem.log_residuals:
+        return value * np.exp(-width), value * np.exp(width)
+    width = width * problem.scales[problem.law.target]
+    return value - width, value + width
 
 
 def extrapolation_decades(problem: Problem, points: Mapping[str, Array]) -> Array:

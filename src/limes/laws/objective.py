@@ -7,6 +7,8 @@ Letters: B problems, n rows, p parameters, K terms, z_k (n, p) features of term 
 J = sum_k s_k z_k the derivative of ln L, psi = rho'(r), q = rho''(r).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,7 @@ from limes.laws.problem import Problem
 from limes.numerics.minimize import Evaluate, Evaluation
 
 STEP = 1e-20
-SECOND_STEP = 1e-6
+SECOND_STEP = 1e-4
 
 
 def make_evaluate(problem: Problem, *, weights: Array | None = None, target: Array | None = None) -> Evaluate:
@@ -139,14 +141,15 @@ def _evaluate_terms(problem: Problem, terms: _TermFeatures, theta: Array, w: Arr
     return f, g, H, M
 
 
-def _curve_residual(problem: Problem, theta: NDArray[np.complex128], y: Array) -> NDArray[np.complex128]:
+def _curve_residual(problem: Problem, theta: NDArray[Any], y: Array) -> Any:
+    """(B, p) theta, real or complex -> (B, n) residuals of the same kind."""
     law = problem.law
     params = {name: value[:, None] for name, value in law.unpack(theta).items()}
     assert law.curve is not None
     value = law.curve(params, problem.columns)
     if not problem.log_residuals:
-        return np.asarray(value - y, dtype=complex)
-    return np.asarray(np.where(value.real > 0, np.log(value), np.nan) - np.log(y), dtype=complex)
+        return value - y
+    return np.where(value.real > 0, np.log(value), np.nan) - np.log(y)
 
 
 def _curve_jacobian(problem: Problem, theta: Array, y: Array) -> tuple[Array, Array]:
@@ -169,7 +172,7 @@ def _evaluate_curve(problem: Problem, theta: Array, w: Array, y: Array) -> Evalu
     g = np.einsum("bn,bjn->bj", psi, J)
     transposed = J.transpose(0, 2, 1)
     M = (J * m[:, None]) @ transposed
-    H = (J * q[:, None]) @ transposed + _second_part(problem, theta, y, psi, J)
+    H = (J * q[:, None]) @ transposed + _second_part(problem, theta, y, r, psi)
     bad = ~(np.isfinite(f) & np.isfinite(g).all(1) & np.isfinite(H).all((1, 2)))
     f[bad] = np.inf
     for part in (g, H, M):
@@ -177,15 +180,23 @@ def _evaluate_curve(problem: Problem, theta: Array, w: Array, y: Array) -> Evalu
     return f, g, H, M
 
 
-def _second_part(problem: Problem, theta: Array, y: Array, psi: Array, J: Array) -> Array:
-    """sum_i w_i psi_i d2 r_i / d theta^2: a forward difference of complex-step derivatives, symmetrized."""
+def _second_part(problem: Problem, theta: Array, y: Array, r: Array, psi: Array) -> Array:
+    """sum_i w_i psi_i d2 r_i / d theta^2 by forward differences: real, so four times cheaper than by complex steps.
+
+    It only steers Newton's step; the gradient that says where the optimum is stays exact.
+    """
     batch, size = theta.shape
+
+    def shifted(*positions: int) -> Array:
+        moved = theta.copy()
+        for j in positions:
+            moved[:, j] += SECOND_STEP
+        return _curve_residual(problem, moved, y)
+
+    single = [shifted(j) for j in range(size)]
     second = np.zeros((batch, size, size))
     for k in range(size):
         for j in range(k, size):
-            moved = theta.astype(complex)
-            moved[:, k] += SECOND_STEP
-            moved[:, j] += 1j * STEP
-            slope = _curve_residual(problem, moved, y).imag / STEP
-            second[:, j, k] = second[:, k, j] = np.einsum("bn,bn->b", psi, (slope - J[:, j]) / SECOND_STEP)
+            change = (shifted(j, k) - single[j] - single[k] + r) / SECOND_STEP**2
+            second[:, j, k] = second[:, k, j] = np.einsum("bn,bn->b", psi, change)
     return second
