@@ -2,17 +2,13 @@
 losses.
 """
 
-import hashlib
-import os
-from pathlib import Path
-
 import pytest
 import torch
-import torch.nn.functional as F
 
 from limes.core.errors import SpecError
 from limes.models import MODELS, build_model, example_input, num_flops, num_params
 from limes.spec.model import CNNSpec, MLPSpec, ResMLPSpec, TransformerSpec, ViTSpec
+from support.reference_run import train_reference
 
 SPECS = {
     "transformer": TransformerSpec(head_dim=16, vocab_size=96),
@@ -120,42 +116,9 @@ def test_too_long_sequence_is_refused():
         make(SPECS["transformer"])(torch.zeros(1, 65, dtype=torch.long))
 
 
-def _corpus() -> torch.Tensor:
-    from pydoc_data.topics import topics
-
-    text = "\n\n".join(topics[key] for key in sorted(topics))
-    for file in sorted(Path(os.__file__).parent.glob("*.py")):
-        if len(text) > 2.5e6:
-            break
-        text += file.read_text(encoding="utf-8", errors="replace")
-    raw = text.encode("ascii", "ignore")[:2_500_000]
-    if hashlib.sha256(raw).hexdigest() != "8a9de81e614826a93197919b4a86451adac79b8a675cd919d4c168bd23d8b509":
-        pytest.skip("the reference losses belong to the standard library of CPython 3.11.7")
-    values = sorted(set(raw))
-    table = torch.zeros(256, dtype=torch.long)
-    table[torch.tensor(values)] = torch.arange(len(values))
-    return table[torch.frombuffer(bytearray(raw), dtype=torch.uint8).long()]
-
-
 @pytest.mark.parametrize("log2_lr, expected", [(-6, 2.4184), (-7, 2.4535)])
 def test_byte_gpt_reproduces_the_reference_loss(log2_lr, expected):
     """Published to four digits; another CPU rounds differently, and 200 steps carry that to about 1e-3."""
-    data = _corpus()
     model = make(SPECS["transformer"])
-    optimizer = torch.optim.Adam(model.parameters(), betas=(0.9, 0.95), eps=1e-12, fused=True)
-    generator = torch.Generator().manual_seed(1000)
-    for step in range(200):
-        factor = (step + 1) / 20 if step < 20 else (200 - step) / 180
-        optimizer.param_groups[0]["lr"] = 2.0**log2_lr * factor
-        starts = torch.randint(0, 2_440_000 - 65, (8,), generator=generator)
-        window = torch.stack([data[start : start + 65] for start in starts])
-        loss = F.cross_entropy(model(window[:, :-1]).flatten(0, 1), window[:, 1:].flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    losses = []
-    for offset in (0, 67):
-        window = torch.stack([data[2_440_000 + j * 59934 // 32 + offset :][:65] for j in range(32)])
-        with torch.no_grad():
-            losses.append(F.cross_entropy(model(window[:, :-1]).flatten(0, 1), window[:, 1:].flatten()).item())
-    assert sum(losses) / 2 == pytest.approx(expected, abs=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=2.0**log2_lr, betas=(0.9, 0.95), eps=1e-12, fused=True)
+    assert train_reference(model, optimizer, seed=0) == pytest.approx(expected, abs=1e-3)

@@ -170,8 +170,13 @@ def _primary(graph: Graph, leaf: int, found: list[Use]) -> str:
 def _paths(graph: Graph, branches: list[Branch]) -> dict[str, frozenset[str]]:
     paths: dict[str, set[str]] = {}
     for branch in branches:
-        names = [_first(graph, leaf) for leaf in branch.leaves]
+        names = sorted(_first(graph, leaf) for leaf in branch.leaves)
         path = template_of(_common_path(names))
+        if "*" not in path:
+            # Blocks laid out as parallel lists (norms.0, up.0, down.0): count the entries of one of them.
+            names = [name for name in names if "*" in template_of(name)][:1] or names
+            path = template_of(names[0])
+            path = path[: path.index("*") + 1] if "*" in path else path
         paths.setdefault(path, set()).update(template_of(name) for name in names)
     return {path: frozenset(templates) for path, templates in paths.items()}
 
