@@ -181,8 +181,11 @@ def columns_of(problem: Any) -> Columns:
     weights[:, :num_train] = 1.0
     for step, batch in enumerate(problem.batches or ()):
         weights[step] = np.bincount(batch, minlength=num_all) * (num_train / len(batch))
+    vectors = vectors[:, keep][:, ::-1]
+    # A fixed sign makes the particles, and so the answer, independent of the order of the samples.
+    vectors = vectors * np.where(vectors.sum(0) < 0, -1.0, 1.0)
     return Columns(
-        factor=vectors[:, keep][:, ::-1] * np.sqrt(values[keep][::-1]),
+        factor=vectors * np.sqrt(values[keep][::-1]),
         targets=targets,
         weights=weights,
         num_train=num_train,

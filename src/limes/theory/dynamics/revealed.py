@@ -187,7 +187,10 @@ def reveal(vectors: np.ndarray, basis: Rows, *, floor: float) -> tuple[np.ndarra
     keep = values > floor
     if not keep.any():
         return coordinates, vectors[:0]
-    new = (directions[:, keep] / np.sqrt(values[keep])).T @ residual
+    directions = directions[:, keep]
+    # A sign that depends neither on the order of the samples nor on the eigenvalue routine.
+    directions = directions * np.where(directions.sum(0) < 0, -1.0, 1.0)
+    new = (directions / np.sqrt(values[keep])).T @ residual
     new -= (new @ old.T / size) @ old
     values, directions = np.linalg.eigh(new @ new.T / size)
     new = (directions / np.sqrt(values)) @ directions.T @ new
