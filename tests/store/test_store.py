@@ -179,7 +179,7 @@ def test_checkpoints_are_replaced_checked_and_removed(store: Store):
 
 def test_progress_knows_cost_speed_and_running(store: Store):
     store.add_runs([new_run("a", 4.0), new_run("b", 2.0), new_run("c", 1.0)])
-    store.record(store.claim("w"), result(cpu_seconds=8.0))
+    store.record(store.claim("w"), result(wall_seconds=8.0))
     claim = store.claim("w")
     store.heartbeat(claim, step=5)
     progress = store.progress()

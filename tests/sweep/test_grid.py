@@ -1,13 +1,15 @@
 """Which learning rates a curve starts with, and which it asks for afterwards."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from limes.core.status import RunStatus
-from limes.spec import GridSpec, ParametrizationChoice, StudySpec
+from limes.spec import GridSpec, ParametrizationChoice, StudySpec, parse_study
 from limes.store import SweepRow
 from limes.sweep.grid import Curve, initial_grid, missing_points
+from support.sweep_rows import make_rows
 
 MUP = ParametrizationChoice(name="mup")
 
@@ -131,3 +133,21 @@ def test_extension_converges_on_any_valley():
         lowest = min(points, key=lambda x: (x - best) ** 2)
         assert lowest - 2 in points and lowest + 2 in points
         assert len(points) <= 5 + abs(lowest + 6) + 1
+
+
+def test_the_largest_size_is_also_tried_at_the_smallest_optimum() -> None:
+    """Else the regret of keeping the small optimum would be a guess; one seed, and only when all is finished."""
+    panel = {
+        "axis": "width",
+        "sizes": [32, 256],
+        "seeds": [1, 2],
+        "parametrizations": [{"name": "standard"}],
+        "grid": {"center": -6, "center_slope": {"standard": -1.0}},
+    }
+    bridge = parse_study({"name": "bridge", "panels": [panel]}, name="test")
+    small = make_rows(lambda size, seed: -5.9, parametrization="standard", sizes=(32,), seeds=1, grid=range(-8, -3))
+    large = make_rows(lambda size, seed: -9.0, parametrization="standard", sizes=(256,), seeds=2, grid=range(-11, -6))
+    wanted = missing_points(bridge, small + large)
+    assert [(item.curve.size, item.curve.seed, item.log2_lr) for item in wanted] == [(256, 0, -6.0), (256, 0, -5.0)]
+    pending = [replace(row, status=RunStatus.PENDING, loss=None) for row in large[:1]]
+    assert missing_points(bridge, small + pending + large[1:]) == []

@@ -95,7 +95,7 @@ def announce(result: TransferResult, out: Path, *, as_json: bool) -> None:
 
     console = Console()
     table = Table(title=f"Does the best learning rate move? ({result.status})")
-    for heading in ("axis", "parametrization", "sizes", "log2 best lr", "drift (octaves)", "verdict", "regret (nats)"):
+    for heading in ("growing", "parametrization", "log2 best lr", "drift in octaves", "verdict", "regret"):
         table.add_column(heading)
     for panel in result.panels:
         table.add_row(*_cells(panel))
@@ -114,10 +114,12 @@ def announce(result: TransferResult, out: Path, *, as_json: bool) -> None:
 
 
 def _cells(panel: PanelResult) -> tuple[str, ...]:
-    optima = " ".join("-" if value is None else f"{value:.2f}" for value in panel.log2_optimal_lr)
+    ends = " to ".join(
+        "?" if value is None else f"{value:.2f}" for value in panel.log2_optimal_lr[:: len(panel.sizes) - 1]
+    )
     drift = "not known"
     if panel.drift_octaves is not None and panel.drift_interval is not None:
-        drift = f"{panel.drift_octaves:+.2f} ({panel.drift_interval[0]:+.2f} to {panel.drift_interval[1]:+.2f})"
-    regret = "-" if panel.transfer_regret is None else f"{panel.transfer_regret:.4f}"
-    sizes = " ".join(map(str, panel.sizes))
-    return panel.axis, panel.parametrization, sizes, optima, drift, panel.verdict, regret
+        drift = f"{panel.drift_octaves:+.2f} ({panel.drift_interval[0]:+.2f}, {panel.drift_interval[1]:+.2f})"
+    regret = "?" if panel.transfer_regret is None else f"{panel.transfer_regret:.4f}"
+    span = f"{panel.axis} {panel.sizes[0]} to {panel.sizes[-1]}"
+    return span, panel.parametrization, ends, drift, panel.verdict, regret

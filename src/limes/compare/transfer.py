@@ -109,21 +109,21 @@ def _best_loss(group: Sequence[LrCurve]) -> float | None:
 
 
 def _regret(small_optimum: float | None, largest: Sequence[LrCurve]) -> tuple[float | None, str]:
-    """Loss at the largest size at the small size's optimum, less the best there; mean over seeds, never below 0."""
+    """Loss of the largest size at the small size's optimum, less its best; mean over the seeds that were run there."""
     if small_optimum is None:
         return None, "The smallest size's optimum is not known."
-    regrets = []
+    regrets, note = [], "The smallest size's optimum lies outside the learning rates tried at the largest size."
     for curve in largest:
         points = [(x, y) for x, y in zip(curve.log2_lr, curve.loss) if y is not None]
         tried = [x for x, y, diverged in zip(curve.log2_lr, curve.loss, curve.diverged) if y is not None or diverged]
         if len(points) < 2 or not tried[0] <= small_optimum <= tried[-1]:
-            return None, "The smallest size's optimum lies outside the learning rates tried at the largest size."
-        if small_optimum > points[-1][0]:
+            continue
+        if not points[0][0] <= small_optimum <= points[-1][0]:
             return None, "At the smallest size's optimum the largest size diverges."
         x, y = np.array(points).T
         # Monotone interpolation: it never invents a minimum below the measured points.
         regrets.append(float(PchipInterpolator(x, y)(small_optimum)) - y.min())
-    return max(float(np.mean(regrets)), 0.0), ""
+    return (max(float(np.mean(regrets)), 0.0), "") if regrets else (None, note)
 
 
 def _fixed_lr(by_size: Sequence[Sequence[LrCurve]]) -> tuple[FixedLrRow, ...]:

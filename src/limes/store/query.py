@@ -24,7 +24,7 @@ def progress_of(connection: sqlite3.Connection) -> Progress:
     """Counts, costs and the runs in work."""
     now = time.time()
     rows = connection.execute(
-        "SELECT status, COUNT(*) AS number, SUM(cost) AS cost, SUM(cpu_seconds) AS cpu FROM runs GROUP BY status"
+        "SELECT status, COUNT(*) AS number, SUM(cost) AS cost, SUM(wall_seconds) AS wall FROM runs GROUP BY status"
     ).fetchall()
     counts = {status: 0 for status in RunStatus} | {RunStatus(row["status"]): row["number"] for row in rows}
     costs = {RunStatus(row["status"]): row["cost"] for row in rows}
@@ -40,7 +40,7 @@ def progress_of(connection: sqlite3.Connection) -> Progress:
         counts=counts,
         cost_done=cost_done,
         cost_left=sum(cost for status, cost in costs.items() if not status.finished) - begun,
-        seconds_per_cost=whole["cpu"] / whole["cost"] if whole and whole["cost"] else None,
+        seconds_per_cost=whole["wall"] / whole["cost"] if whole and whole["cost"] else None,
         running=tuple(
             RunningRun(
                 key=row["key"],

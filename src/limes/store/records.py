@@ -124,7 +124,7 @@ class Progress:
         counts: Number of runs by status.
         cost_done: Sum of the expected costs of finished runs.
         cost_left: The same of the others, less what the running ones have done.
-        seconds_per_cost: Measured CPU seconds per unit of cost over the finished runs; None before the first.
+        seconds_per_cost: Wall seconds of a run per unit of cost, over the finished runs; None before the first.
         running: The runs in work.
     """
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from limes.core.status import RunStatus
-from limes.numerics.vertex import VertexStatus, fit_vertex
+from limes.numerics.vertex import Vertex, VertexStatus, fit_vertex
 from limes.spec import GridSpec, ParametrizationChoice, StudySpec
 from limes.store import SweepRow
 
@@ -61,10 +61,16 @@ def missing_points(study: StudySpec, rows: Sequence[SweepRow]) -> list[Extension
         (panel.axis, choice.label): panel.grid for panel in study.panels for choice in panel.parametrizations
     }
     found = []
-    for curve, members in curves_of(rows).items():
+    curves = curves_of(rows)
+    for curve, members in curves.items():
         grid = grids.get((curve.axis, curve.parametrization))
         if grid is not None and all(row.status.finished for row in members):
             found += _wanted(curve, members, grid)
+    for axis, label in grids:
+        mine = {
+            curve: members for curve, members in curves.items() if (curve.axis, curve.parametrization) == (axis, label)
+        }
+        found += _bridge(mine, grids[axis, label])
     return sorted(found, key=lambda item: not item.urgent)
 
 
@@ -77,13 +83,40 @@ def curves_of(rows: Iterable[SweepRow]) -> dict[Curve, list[SweepRow]]:
     return dict(curves)
 
 
-def _wanted(curve: Curve, members: Sequence[SweepRow], grid: GridSpec) -> list[Extension]:
+def _bridge(curves: dict[Curve, list[SweepRow]], grid: GridSpec) -> list[Extension]:
+    """Points from the largest size's grid to the smallest size's optimum, so that the regret of keeping it is measured.
+
+    One seed, the first, is enough for a loss difference; and nothing is asked before all curves are finished.
+    """
+    if not curves or not all(row.status.finished for members in curves.values() for row in members):
+        return []
+    sizes = sorted({curve.size for curve in curves})
+    optima = [_vertex(members, grid).x for curve, members in curves.items() if curve.size == sizes[0]]
+    known = [optimum for optimum in optima if optimum is not None]
+    if len(known) < len(optima):
+        return []
+    optimum = sum(known) / len(known)
+    curve = min(curve for curve in curves if curve.size == sizes[-1])
+    present = [row.log2_lr for row in curves[curve]]
+    points = []
+    while present and max(present) < optimum:
+        points.append(round(max(present) + grid.step, _DIGITS))
+        present.append(points[-1])
+    while present and min(present) > optimum:
+        points.append(round(min(present) - grid.step, _DIGITS))
+        present.append(points[-1])
+    return [Extension(curve=curve, log2_lr=point, urgent=False) for point in points if grid.low <= point <= grid.high]
+
+
+def _vertex(members: Sequence[SweepRow], grid: GridSpec) -> Vertex:
     # A run in quarantine says nothing about the loss, unlike a diverged one.
     known = [row for row in members if row.status is not RunStatus.QUARANTINED]
-    if not known:
-        return []
     losses = [math.inf if row.loss is None else row.loss for row in known]
-    vertex = fit_vertex([row.log2_lr for row in known], losses, step=grid.step)
+    return fit_vertex([row.log2_lr for row in known], losses, step=grid.step)
+
+
+def _wanted(curve: Curve, members: Sequence[SweepRow], grid: GridSpec) -> list[Extension]:
+    vertex = _vertex(members, grid)
     present = {round(row.log2_lr, _DIGITS) for row in members}
     points = [round(point, _DIGITS) for point in vertex.wanted if grid.low <= point <= grid.high]
     urgent = vertex.status is not VertexStatus.FOUND
