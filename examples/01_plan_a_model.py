@@ -13,7 +13,7 @@ def build(width: int) -> nn.Module:
 
 plan = limes.plan(build, base=64, target=256, parametrization="mup", optimizer="adamw")
 for row in plan.rows:
-    print(f"{row['name']:10s} {row['role']:10s} lr x {row['lr_scale']:<8g} init std {row['init_std']:.4f}  {row['why']}")
+    print(f"{row['name']:10s} {row['role']:10s} lr x {row['lr_scale']:g}, init std {row['init_std']:.4f}: {row['why']}")
 
 model = build(256)
 plan.init_(model, seed=0)

@@ -45,6 +45,4 @@ def plan(
         )
         print(json.dumps(recommendation.to_dict(), indent=1))
         return
-    from rich.console import Console
-
-    Console(width=None if Console().is_terminal else 200).print(result.explain())
+    typer.echo(result.explain())

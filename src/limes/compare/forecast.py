@@ -1,6 +1,8 @@
 """The loss of a bigger network at the study's training tokens, with an interval, from the sizes that were trained."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -42,43 +44,41 @@ def forecast_loss(
     decades = float(np.log10(num_params / largest))
     noise, noise_note = _noise(panels)
     warnings = [*noise_note, *_warnings(len(rows), decades)]
-    parts = {
-        "target": target,
-        "num_params": num_params,
-        "num_tokens": num_tokens,
-        "level": level,
-        "law": POWER_LAW_FLOOR.formula,
-        "sizes": tuple(rows),
-        "decades": decades,
-    }
-    nothing = {"value": None, "low": None, "high": None, "curve": ()}
+    nothing = Forecast(
+        target=target,
+        num_params=num_params,
+        num_tokens=num_tokens,
+        level=level,
+        value=None,
+        low=None,
+        high=None,
+        law=POWER_LAW_FLOOR.formula,
+        sizes=tuple(rows),
+        curve=(),
+        decades=decades,
+        warnings=tuple(warnings),
+    )
     if len(rows) < MIN_SIZES:
         short = f"{len(rows)} sizes of {parametrization} have a loss; a forecast needs {MIN_SIZES}."
-        return Forecast(**parts, **nothing, warnings=(short,))
+        return replace(nothing, warnings=(short,))
     table = {"size": [row["num_params"] for row in rows], "loss": [row["loss"] for row in rows]}
     grid = np.geomspace(min(table["size"]), max(num_params, largest), NUM_CURVE_POINTS)
     try:
         fit = fit_law(POWER_LAW_FLOOR, table)
         curve = fit.predict({"size": np.append(grid, num_params)}, level, noise_std=noise)
     except LimesError as error:
-        return Forecast(**parts, **nothing, warnings=(*warnings, f"No law could be fitted: {error}"))
+        return replace(nothing, warnings=(*warnings, f"No law could be fitted: {error}"))
     points = tuple(
         {"num_params": float(size), "value": float(value), "low": float(low), "high": float(high)}
         for size, value, low, high in zip(grid, curve.value, curve.low, curve.high)
     )
-    return Forecast(
-        **parts,
-        value=float(curve.value[-1]),
-        low=float(curve.low[-1]),
-        high=float(curve.high[-1]),
-        curve=points,
-        warnings=tuple(warnings),
-    )
+    value, low, high = (float(numbers[-1]) for numbers in (curve.value, curve.low, curve.high))
+    return replace(nothing, value=value, low=low, high=high, curve=points)
 
 
-def _rows(panels: Sequence[PanelResult]) -> list[dict]:
+def _rows(panels: Sequence[PanelResult]) -> list[dict[str, Any]]:
     """One row per network: the base stands in every panel, but counts once."""
-    rows: dict[int, dict] = {}
+    rows: dict[int, dict[str, Any]] = {}
     for panel in panels:
         for size, num_params, loss in zip(panel.sizes, panel.num_params, panel.best_loss):
             if loss is not None:

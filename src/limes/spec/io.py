@@ -30,11 +30,11 @@ def load_study(path: Path, *, settings: Sequence[str] = ()) -> StudySpec:
 
 def parse_study(content: Mapping[str, Any], *, name: str, settings: Sequence[str] = ()) -> StudySpec:
     """Validate a study given as plain data; `name` is how messages call it."""
-    content = json.loads(json.dumps(content, default=str))
+    plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
     for setting in settings:
-        _apply_setting(content, setting)
+        _apply_setting(plain, setting)
     try:
-        return StudySpec.model_validate(content)
+        return StudySpec.model_validate(plain)
     except ValidationError as error:
         raise SpecError(_sentence(error, name)) from None
 

@@ -45,7 +45,7 @@ class RunSpec(Spec):
         attention_scale: Factor on the attention's own 1/sqrt(head_dim) (1 unless the head dimension grows).
         data: Source; `data_fingerprint` is the hash of the actual content.
         training: Schedule, optimizer family and its size-independent settings.
-        seed: The run's one seed: initialization and batches. The task itself (teacher, noise, split) is the same for all.
+        seed: The run's one seed: initialization and batches. The task itself (teacher, split) is the same for all.
         tensors: Settings by parameter name.
     """
 

@@ -39,7 +39,7 @@ class GridSpec(Spec):
     step: Annotated[float, Field(gt=0, le=4)] = 1.0
     low: float = -16.0
     high: float = 4.0
-    center_slope: Annotated[dict[str, float], Field(default_factory=dict)]
+    center_slope: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _inside(self) -> "GridSpec":
