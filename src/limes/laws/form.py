@@ -74,7 +74,10 @@ class Parameter:
 def coefficient(
     name: str, meaning: str, *, example: float, unit: str, start: tuple[float, float] = (1e-2, 1.0)
 ) -> Parameter:
-    """A positive factor; its logarithm is fitted. Below 1e-7 of the target's mean it counts as absent."""
+    """A positive factor; its logarithm is fitted. Below 1e-7 of the target's mean it counts as absent.
+
+    Source: limes.
+    """
     return Parameter(
         name=name, meaning=meaning, example=example, unit=unit, positive=True, low=1e-8, high=1e8, start=start
     )
@@ -89,7 +92,10 @@ def exponent(
     high: float = 4.0,
     start: tuple[float, float] = (0.05, 1.2),
 ) -> Parameter:
-    """A dimensionless power."""
+    """A dimensionless power.
+
+    Source: limes.
+    """
     return Parameter(name=name, meaning=meaning, example=example, low=low, high=high, start=start)
 
 

@@ -1,0 +1,1 @@
+"""Theories of the limit: pure functions, float64, problem -> result."""

@@ -75,6 +75,8 @@ class OrderChaos:
 def decay_length(slope: float) -> float:
     """-1 / ln |slope|: layers in which a deviation falls by e; inf from slope 1 on, 0 at slope 0.
 
+    Source: limes.
+
     >>> round(decay_length(0.5), 6), decay_length(1.0)
     (1.442695, inf)
     """
