@@ -23,6 +23,7 @@ FAMILIES = {
     "laws": LAWS,
 }
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
+CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
