@@ -23,7 +23,7 @@ FAMILIES = {
     "laws": LAWS,
 }
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
-CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
+CODE = re.compile(r"```.*?```|`[^`]*`|^    .*?$", re.DOTALL | re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
