@@ -45,7 +45,7 @@ def solve_dmft_alternating(
     num_tangents: int = 200,
     tolerance: float = 1e-4,
     max_sweeps: int = 40,
-    damping: float = 1.0,
+    damping: float = 0.7,
     num_scrambles: int = 2,
     seed: int = 0,
     throw: bool = True,
@@ -60,7 +60,7 @@ def solve_dmft_alternating(
         num_tangents: Paths whose tangents estimate the responses; the cost grows as num_tangents * (T P)^3.
         tolerance: Stop when a sweep changes the outputs by less than this, relative to the targets.
         max_sweeps: Give up after this many.
-        damping: Share of the new kernels in each update.
+        damping: Share of the new kernels in each update; at 1 the sampled map sometimes cycles.
         num_scrambles: Independent repetitions, for the error estimate.
         seed: Of the samples.
         throw: Raise where the sweeps do not settle; otherwise return the last one with its status.
