@@ -23,15 +23,14 @@ FAMILIES = {
     "laws": LAWS,
 }
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
-CODE = re.compile(r"```.*?```|`[^`]*`|^    .*?$", re.DOTALL | re.MULTILINE)
+CODE = re.compile(r"```.*?```|`[^`\n]*`|^    .*?$", re.DOTALL | re.MULTILINE)
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def broken_links(page: Path, text: str) -> list[str]:
     """Relative links of a page that lead nowhere."""
-    return [
-        f"{page.relative_to(ROOT)}: link to {link}" for link in LINK.findall(text) if not (page.parent / link).exists()
-    ]
+    links = LINK.findall(CODE.sub("", text))
+    return [f"{page.relative_to(ROOT)}: link to {link}" for link in links if not (page.parent / link).exists()]
 
 
 def broken_code(page: Path, text: str) -> list[str]:
