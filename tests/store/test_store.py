@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +12,8 @@ import pytest
 
 from limes.core.errors import SpecError, StoreError
 from limes.core.status import RunStatus
-from limes.store import Member, NewRun, RunResult, Store
+from limes.store import Member, NewRun, Store
+from support.store_worker import claim_all, result
 
 
 def new_run(key: str, cost: float = 1.0) -> NewRun:
@@ -22,21 +22,6 @@ def new_run(key: str, cost: float = 1.0) -> NewRun:
 
 def member(key: str, log2_lr: float = -6.0, axis: str = "width", seed: int = 0) -> Member:
     return Member(axis=axis, parametrization="mup", size=32, seed=seed, log2_lr=log2_lr, key=key)
-
-
-def result(loss: float | None = 2.5, **changes: object) -> RunResult:
-    values = {
-        "status": RunStatus.DONE if loss is not None else RunStatus.DIVERGED,
-        "loss": loss,
-        "initial_loss": 4.5,
-        "diverged_step": None if loss is not None else 3,
-        "last_finite_loss": 2.6,
-        "cpu_seconds": 2.0,
-        "wall_seconds": 2.5,
-        "metrics": {"train_loss": 2.6},
-        "curve": {"train_loss": np.array([4.5, 2.6, np.nan])},
-    }
-    return RunResult(**(values | changes))
 
 
 @pytest.fixture
@@ -266,18 +251,11 @@ def test_strange_folder_names(tmp_path: Path):
         assert store.note("a") == "b"
 
 
-def _claim_all(folder: Path, queue: multiprocessing.Queue) -> None:
-    with Store.open(folder) as store:
-        while claim := store.claim(f"w{os.getpid()}"):
-            assert store.record(claim, result())
-            queue.put(claim.key)
-
-
 def test_four_processes_share_the_work_without_overlap(store: Store):
     store.add_runs([new_run(f"run{i:02d}") for i in range(24)])
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    workers = [context.Process(target=_claim_all, args=(store.folder, queue)) for _ in range(4)]
+    workers = [context.Process(target=claim_all, args=(store.folder, queue)) for _ in range(4)]
     for worker in workers:
         worker.start()
     keys = [queue.get(timeout=60) for _ in range(24)]
