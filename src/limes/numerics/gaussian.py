@@ -263,19 +263,32 @@ def _mehler_dual(
 
 
 def _power_sum(left: Tensor, right: Tensor, rho: Tensor, num_terms: int) -> Tensor:
-    """sum_{n < num_terms} left[n+1] right[n+1] rho^n by Horner; odd and even functions skip every other power."""
+    """sum_{n < num_terms} left[n+1] right[n+1] rho^n; odd and even functions skip every other power."""
     total = torch.zeros_like(rho)
     if num_terms < 1:
         return total
-    size = left[1 : num_terms + 1].abs().flatten(1).amax(1)
+    first, second = left[1 : num_terms + 1], right[1 : num_terms + 1]
+    size = first.abs().flatten(1).amax(1)
     floor = 1e-15 * size.amax()
     even, odd = bool((size[::2] > floor).any()), bool((size[1::2] > floor).any())
     if even and odd:
-        for n in range(num_terms, 0, -1):
-            total.mul_(rho).addcmul_(left[n], right[n])
+        return _horner(first, second, rho)
+    if even or not odd:
+        return _horner(first[::2], second[::2], rho * rho)
+    return _horner(first[1::2], second[1::2], rho * rho).mul_(rho)
+
+
+def _horner(left: Tensor, right: Tensor, x: Tensor) -> Tensor:
+    """sum_n left[n] right[n] x^n, by Horner over runs of terms: long runs for small x save calls, not arithmetic."""
+    run = max(1, min(64, 16_384 // max(x.numel(), 1)))
+    total = torch.zeros_like(x)
+    if run == 1:
+        for n in range(len(left) - 1, -1, -1):
+            total.mul_(x).addcmul_(left[n], right[n])
         return total
-    first = 1 if even else 2
-    square = rho * rho
-    for n in range(num_terms - (num_terms - first) % 2, 0, -2):
-        total.mul_(square).addcmul_(left[n], right[n])
-    return total if even else total.mul_(rho)
+    powers = torch.cumprod(torch.cat([torch.ones_like(x)[None], x.expand(run, *x.shape)]), 0)
+    for start in range((len(left) - 1) // run * run, -1, -run):
+        part = slice(start, start + run)
+        terms = left[part] * right[part]
+        total.mul_(powers[-1]).add_((terms * powers[: len(terms)]).sum(0))
+    return total

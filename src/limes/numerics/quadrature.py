@@ -15,7 +15,7 @@ from limes.core.errors import ConvergenceError
 
 # The integrand carries e^(-z^2/4) even against he_n of any order, so beyond +-12.5 less than 1e-16 is left.
 _HALF_WIDTH = 12.5
-_MAX_TERMS = 1024
+_MAX_TERMS = 4096
 _MAX_NODES = 8192
 
 
@@ -40,7 +40,7 @@ def normal_nodes(num_nodes: int) -> tuple[Tensor, Tensor]:
     return z, weights / weights.sum()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)
 def _weighted_hermite(num_nodes: int, num_terms: int) -> Tensor:
     """(num_nodes, num_terms): weight times normalized he_n at the nodes, by the stable three-term recursion."""
     z, weights = normal_nodes(num_nodes)
@@ -98,7 +98,7 @@ def hermite_series(function: Callable[[Tensor], Tensor], variance: Tensor, *, to
         (N, P) float64; N is the same for all variances.
 
     Raises:
-        ConvergenceError: 1024 terms or 8192 nodes do not reach the tolerance: a kink, or too large a variance.
+        ConvergenceError: 4096 terms or 8192 nodes do not reach the tolerance: a kink, or too large a variance.
 
     **Accuracy**: by Parseval the missing weight is known exactly; it bounds the error of any E f(u) f(v) built from it.
 
@@ -107,25 +107,34 @@ def hermite_series(function: Callable[[Tensor], Tensor], variance: Tensor, *, to
     0.606530659713
     """
     std = variance.sqrt()
-    probe = torch.stack([std.min(), std.max()])
+    # A plan is made once for a quarter octave of standard deviations: deep networks come back to the same ones.
+    edges = [max(std.min().item(), 1e-8), max(std.max().item(), 1e-8)]
+    bins = math.floor(4.0 * math.log2(edges[0])), math.ceil(4.0 * math.log2(edges[1]))
+    num_nodes, num_terms = _plan(function, *bins, tolerance)
+    return _series(function, std, num_nodes, num_terms)[0]
+
+
+@lru_cache(maxsize=512)
+def _plan(function: Callable[[Tensor], Tensor], low: int, high: int, tolerance: float) -> tuple[int, int]:
+    """Numbers of nodes and terms that are enough between the standard deviations 2^(low/4) and 2^(high/4)."""
+    std = torch.tensor([2.0 ** (low / 4), 2.0 ** (high / 4)], dtype=torch.float64)
     num_terms, floor = 16, torch.ones(2, dtype=torch.float64)
-    missing, coefficients = floor, probe
+    missing, coefficients = floor, std
     while num_terms <= _MAX_TERMS:
-        # 2 pi / h must exceed twice the local frequency sqrt(n) of he_n; the last doubling checks the function's own.
+        # 2 pi / h must exceed twice the local frequency sqrt(n) of he_n.
         num_nodes = max(256, 16 * math.ceil(2.0 * math.sqrt(num_terms) + 8.0))
-        converged_nodes = _enough_nodes(function, probe, num_nodes, num_terms)
-        coefficients, squares = _series(function, probe, converged_nodes, num_terms)
+        coefficients, squares = _series(function, std, num_nodes, num_terms)
         missing = (squares - (coefficients**2).sum(0)).abs()
         energy = torch.arange(num_terms, dtype=torch.float64)[:, None] * coefficients**2
         floor = squares.clamp_min(1e-300)
         # The difference of two sums of order E f^2 cannot resolve less than rounding: the last terms then decide.
         small = energy[-(num_terms // 4) :].sum(0) <= tolerance * energy.sum(0).clamp_min(1e-300)
         if bool(((missing <= max(tolerance, 1e-13) * floor) & small).all()):
-            return _series(function, std, converged_nodes, num_terms)[0]
-        num_terms *= 2
+            return _enough_nodes(function, std, num_nodes, num_terms), num_terms
+        num_terms += num_terms // 2
     raise ConvergenceError(
         f"the Hermite series of this function misses {(missing / floor).max().item():.1e} of its weight after "
-        f"{_MAX_TERMS} terms at variance {variance.max().item():.3g}, expected {tolerance:.0e}: give the activation a "
+        f"{_MAX_TERMS} terms at variance {std[1].item() ** 2:.3g}, expected {tolerance:.0e}: give the activation a "
         "closed-form dual if it has a kink, or lower the variance",
         result=coefficients,
     )

@@ -27,7 +27,7 @@ class DepthLimit:
         ntk_diagonal: Tangent kernel at equal inputs; inf where it grows.
         ntk_offdiagonal: At two different inputs; inf where it grows.
         ntk_growth: How the diagonal grows: "constant", "linear" in depth, or "exponential" as chi1^depth.
-        ntk_ratio: Limit of off-diagonal over diagonal.
+        ntk_ratio: Limit of an off-diagonal entry over the geometric mean of its two diagonal ones.
     """
 
     point: OrderChaos

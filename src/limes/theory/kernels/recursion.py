@@ -4,7 +4,9 @@ Source: Lee et al., arXiv:1711.00165; Jacot et al., arXiv:1806.07572.
 Letters: P inputs, D their dimension, H preactivation covariance, Theta tangent kernel, (r, P) features of one layer.
 """
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,7 +16,9 @@ from torch import Tensor
 from limes.core.errors import SpecError
 
 Layers = list[Tensor]
-_BLOCK = 192
+# 176^2 is below the size from which torch splits an elementwise operation over threads (32768): threads then get
+# whole rectangles, and no operation ends in a barrier at which one waits for another.
+_BLOCK = 176
 
 
 class Recursion(Protocol):
@@ -65,10 +69,13 @@ def kernel_blocks(
         x1: (P1, D).
         x2: (P2, D), or None for x1 itself.
         tangent: Whether Theta, rather than the covariance, is wanted.
-        block_size: Edge of a rectangle; 192 keeps the temporaries in a core's cache.
+        block_size: Edge of a rectangle; up to 181 its temporaries stay in a core's cache, and each thread of torch's
+            current number works on a rectangle of its own.
 
     Yields:
-        `KernelBlock`; memory beyond it is O(block_size^2) and the features, a few numbers per input and layer.
+        `KernelBlock`; memory beyond it is O(block_size P2), and the features, a few numbers per input and layer.
+
+    Source: limes.
     """
     if block_size < 1:
         raise SpecError(f"block_size {block_size}: expected at least 1")
@@ -76,22 +83,51 @@ def kernel_blocks(
     second = first if x2 is None else check_inputs("x2", x2)
     if first.shape[1] != second.shape[1]:
         raise SpecError(f"x1 has {first.shape[1]} and x2 {second.shape[1]} columns: expected the same input_dim")
-    scaled = first / first.shape[1]
     with torch.no_grad():
-        left, equal = recursion.diagonal((first * scaled).sum(1), tangent=tangent)
+        left, equal = recursion.diagonal((first**2).mean(1), tangent=tangent)
         right = left if x2 is None else recursion.diagonal((second**2).mean(1), tangent=tangent)[0]
-        for i in range(0, len(first), block_size):
-            rows = slice(i, min(i + block_size, len(first)))
-            row_features = [f[:, rows, None] for f in left]
-            for j in range(i if x2 is None else 0, len(second), block_size):
-                columns = slice(j, min(j + block_size, len(second)))
-                column_features = [f[:, None, columns] for f in right]
-                cov = scaled[rows] @ second[columns].T
-                values = recursion.propagate(row_features, column_features, cov, tangent=tangent)
-                if x2 is None and i == j:
-                    values = 0.5 * (values + values.T)
-                    values.diagonal().copy_(equal[rows])
-                yield KernelBlock(rows=rows, columns=columns, values=values)
+
+    def block(rows: slice, columns: slice, cov: Tensor) -> KernelBlock:
+        row_features = [f[:, rows, None] for f in left]
+        column_features = [f[:, None, columns] for f in right]
+        # Gradient mode belongs to a thread, hence inside.
+        with torch.no_grad():
+            values = recursion.propagate(row_features, column_features, cov, tangent=tangent)
+            if x2 is None and rows == columns:
+                values = 0.5 * (values + values.T)
+                values.diagonal().copy_(equal[rows])
+        return KernelBlock(rows=rows, columns=columns, values=values)
+
+    yield from _in_order(block, _rectangles(first, second, x2 is None, block_size))
+
+
+def _rectangles(first: Tensor, second: Tensor, upper: bool, size: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    for i in range(0, len(first), size):
+        rows = slice(i, min(i + size, len(first)))
+        start = i if upper else 0
+        strip = (first[rows] @ second[start:].T) / first.shape[1]
+        for j in range(start, len(second), size):
+            columns = slice(j, min(j + size, len(second)))
+            yield rows, columns, strip[:, columns.start - start : columns.stop - start].contiguous()
+
+
+def _in_order(
+    function: Callable[[slice, slice, Tensor], KernelBlock], rectangles: Iterator[tuple[slice, slice, Tensor]]
+) -> Iterator[KernelBlock]:
+    """Results in the order of the arguments, computed by as many threads as torch may use, few at a time."""
+    num_threads = torch.get_num_threads()
+    if num_threads == 1:
+        for rectangle in rectangles:
+            yield function(*rectangle)
+        return
+    with ThreadPoolExecutor(num_threads) as pool:
+        waiting: deque[Future[KernelBlock]] = deque()
+        for rectangle in rectangles:
+            waiting.append(pool.submit(function, *rectangle))
+            if len(waiting) > 2 * num_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def kernel_matrix(recursion: Recursion, x1: Tensor, *, x2: Tensor | None, tangent: bool) -> Tensor:
@@ -112,7 +148,7 @@ def kernel_matmul(
     *,
     x2: Tensor | None = None,
     tangent: bool,
-    block_size: int = 1024,
+    block_size: int = _BLOCK,
 ) -> Tensor:
     """kernel @ vectors without ever holding the kernel: for as many inputs as time allows.
 
