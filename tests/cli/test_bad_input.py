@@ -87,7 +87,7 @@ BAD_STUDIES = [
     ("model.head_dim", 16, "head_dim"),
     ("model", {"family": "transformer", "width": 32}, "head_dim"),
     ("model", {"family": "transformer", "width": 30, "head_dim": 16}, "30"),
-    ("model", {"family": "transformer", "width": 32, "head_dim": 16}, "vocab_size"),
+    ("model", {"family": "transformer", "width": 32, "head_dim": 16}, "context"),
     ("model.num_inputs", 99, "num_inputs"),
     ("training.steps", 0, "steps"),
     ("training.steps", 1.5, "steps"),
