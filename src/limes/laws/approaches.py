@@ -253,7 +253,7 @@ def _minimum(size: Array, loss: Array, method: str) -> tuple[float, float] | Non
 
 
 def _resampled(
-    size: Array, loss: Array, rows: Array, method: str, rng: np.random.Generator
+    size: Array, loss: Array, rows: Index, method: str, rng: np.random.Generator
 ) -> tuple[float, float] | None:
     picks = rows[rng.integers(len(rows), size=len(rows))]
     return _minimum(size[picks], loss[picks], method)

@@ -50,7 +50,9 @@ def half_widths(backtest: Backtest, spread: Array, decades: Array, *, level: flo
     error = np.nan_to_num(np.abs(backtest.error), nan=10.0, posinf=10.0)
     absolute = weighted_quantile(error, 1 / size, level)
     relative = weighted_quantile(error / np.maximum(backtest.spread, 1e-300), 1 / size, level)
-    outside = KAPPA * np.sqrt(absolute * relative * spread)
+    # beyond the farthest held-out row nothing was tested: there the width grows with the distance
+    beyond = np.maximum(decades / max(float(backtest.decades.max()), NEAR_DECADES), 1.0)
+    outside = KAPPA * np.sqrt(absolute * relative * spread) * beyond
     inside = norm.ppf((1 + level) / 2) * spread
     share = np.clip(decades / NEAR_DECADES, 0.0, 1.0)
     return np.asarray((1 - share) * inside + share * outside)

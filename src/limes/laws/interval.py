@@ -15,7 +15,7 @@ from limes.laws.problem import Problem
 from limes.laws.solve import Solution
 
 METHODS = ("auto", "calibrated", "posterior", "bootstrap")
-FEW_ROWS = 12
+FEW_ROWS = 24
 MIN_SPLITS = 2
 NUM_RESAMPLES = 400
 
@@ -95,7 +95,7 @@ def predict_interval(
 
 
 def _wants_backtest(problem: Problem, method: str, noise_std: float | None) -> bool:
-    few = problem.num_rows <= (FEW_ROWS if noise_std is None else 2 * FEW_ROWS)
+    few = problem.num_rows < (FEW_ROWS if noise_std is None else 2 * FEW_ROWS)
     return method == "calibrated" or (method == "auto" and not (few and problem.law.terms))
 
 

@@ -156,8 +156,8 @@ def _conventions(found: _Columns) -> Check:
             return _answer(
                 code,
                 high / low < 1.1 and low > 0.8 and high < 1.25,
-                f"compute / (6 N D) lies between {low:.2f} and {high:.2f}; 1 throughout means one convention (embeddings "
-                "and head counted the same way in N and in compute).",
+                f"compute / (6 N D) lies between {low:.2f} and {high:.2f}; 1 throughout means one convention "
+                "(embeddings and head counted the same way in N and in compute).",
             )
     both = found.numbers("num_params", "num_params_non_embedding")
     if both is not None:

@@ -16,12 +16,13 @@ from scipy.stats import qmc
 from limes.laws.form import Array, Index, Law
 from limes.laws.objective import make_evaluate, objective_value
 from limes.laws.problem import Problem
-from limes.numerics.minimize import BatchMinimum, minimize_batch
+from limes.numerics.minimize import BatchMinimum, Evaluate, Evaluation, minimize_batch
 
 NUM_STARTS = 144
 SCAN = 4096
 CHUNK = 250
 AGREEMENT = 1e-6
+TRIAL_STEPS, TRIAL_GAP = 3, 1.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -61,7 +62,13 @@ def solve(problem: Problem, *, num_starts: int = NUM_STARTS, extra: Array | None
         starts = np.concatenate([extra, starts])
     low, high = problem.law.bounds()
     end = minimize_batch(
-        make_evaluate(problem), starts, low=low, high=high, absolute=_absolute(problem), max_iterations=300
+        make_evaluate(problem),
+        starts,
+        low=low,
+        high=high,
+        absolute=_absolute(problem),
+        tolerance=1e-13,
+        max_iterations=300,
     )
     order = np.argsort(end.value, kind="stable")
     best = order[0]
@@ -102,29 +109,45 @@ def resolve(
     variants = [array for array in (weights, target, low) if array is not None]
     count = len(variants[0])
     bottom, top = problem.law.bounds()
-    thetas, values = [], []
+    bounds = (bottom, top) if low is None or high is None else (low, high)
+    thetas, values = np.empty((count, len(bottom))), np.empty(count)
     for first in range(0, count, CHUNK):
-        rows = slice(first, min(first + CHUNK, count))
-        size = rows.stop - rows.start
+        rows = np.arange(first, min(first + CHUNK, count))
         evaluate = make_evaluate(
             problem,
             weights=None if weights is None else weights[rows],
             target=None if target is None else target[rows],
         )
-        ends = [
-            minimize_batch(
-                evaluate,
-                np.broadcast_to(start, (size, len(start))),
-                low=bottom if low is None else low[rows],
-                high=top if high is None else high[rows],
-                absolute=_absolute(problem),
+        box = [limit if limit.ndim == 1 else limit[rows] for limit in bounds]
+        thetas[rows], values[rows] = _continue_all(evaluate, starts, len(rows), box, absolute=_absolute(problem))
+    return thetas, values
+
+
+def _continue_all(
+    evaluate: Evaluate, starts: Array, count: int, box: list[Array], *, absolute: float
+) -> tuple[Array, Array]:
+    """Best end over all starts; later starts are given up where a few steps show them far above the first's end."""
+    point, value = np.empty((count, starts.shape[1])), np.full(count, np.inf)
+    for number, start in enumerate(starts):
+        rows = np.arange(count)
+        begin = np.broadcast_to(start, (count, len(start)))
+        if number:
+            tried = minimize_batch(
+                evaluate, begin, low=box[0], high=box[1], absolute=absolute, max_iterations=TRIAL_STEPS
             )
-            for start in starts
-        ]
-        best = np.argmin([end.value for end in ends], axis=0)
-        thetas.append(np.array([end.point for end in ends])[best, np.arange(size)])
-        values.append(np.array([end.value for end in ends])[best, np.arange(size)])
-    return np.concatenate(thetas), np.concatenate(values)
+            rows = np.flatnonzero(tried.value < TRIAL_GAP * value)
+            begin = tried.point[rows]
+        if not len(rows):
+            continue
+        limits = [limit if limit.ndim == 1 else limit[rows] for limit in box]
+
+        def some(theta: Array, index: Index, rows: Index = rows) -> Evaluation:
+            return evaluate(theta, rows[index])
+
+        end = minimize_batch(some, begin, low=limits[0], high=limits[1], absolute=absolute)
+        better = end.value < value[rows]
+        point[rows[better]], value[rows[better]] = end.point[better], end.value[better]
+    return point, value
 
 
 def make_starts(problem: Problem, num_starts: int) -> Array:

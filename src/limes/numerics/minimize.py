@@ -127,7 +127,8 @@ def minimize_batch(
             break
         step = _step(point[active], g[active], H[active], M[active], damping[active], low[active], high[active])
         trial = np.clip(point[active] + np.clip(step, -max_step, max_step), low[active], high[active])
-        promised = -np.einsum("bp,bp->b", g[active], trial - point[active])
+        # of the step before it is cut to the box: a cut step may point uphill, which is no sign of an optimum
+        promised = -np.einsum("bp,bp->b", g[active], step)
         decrease[active] = promised
         done = (promised <= tolerance * f[active] + absolute) | (damping[active] >= MAX_DAMPING)
         converged[active] = promised <= tolerance * f[active] + absolute
