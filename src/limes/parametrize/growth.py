@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from limes.core.errors import PlanError
+from limes.parametrize.align import Alignment
 from limes.parametrize.names import template_of
 from limes.parametrize.scaling import ROLES, Role, TensorFacts
 from limes.parametrize.sizes import Axis, Shapes
@@ -31,6 +32,8 @@ class Growth:
         structure: What each tensor of the base does.
         neutral: Axes that lengthen only what needs no rule of width; filled in.
         counts: For each axis, how many tensors each template has; filled in.
+        alignment: Which names correspond; filled in.
+        base_counts: How many tensors each template has in the base; filled in.
     """
 
     base: Shapes
@@ -39,46 +42,37 @@ class Growth:
     structure: Structure
     neutral: list[Axis] = field(default_factory=list)
     counts: list[Counter[str]] = field(default_factory=list)
-    _candidates: dict[str, list[str]] = field(default_factory=dict)
+    alignment: Alignment = field(init=False)
+    base_counts: Counter[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        for name in self.base:
-            self._candidates.setdefault(template_of(name), []).append(name)
+        self.alignment = Alignment(self.base, self.target, self.structure.tensors)
+        self.base_counts = Counter(map(template_of, self.base))
         self.neutral = [axis for axis in self.axes if self._only_lengthens(axis)]
         self.counts = [Counter(map(template_of, axis.shapes)) for axis in self.axes]
 
     def match(self, name: str) -> str:
-        """The base tensor that corresponds to a target tensor: the same name, else the nearest layer."""
-        if name in self.base:
-            return name
-        candidates = self._candidates.get(template_of(name), [])
-        if not candidates:
-            raise PlanError(
-                f"the target has a tensor {name} that the base has not, under no layer index; base and target must "
-                "differ in sizes only, so give the base the same parts (biases, tying, experts, heads)"
-            )
-        indices = _indices(name)
-        return min(candidates, key=lambda other: [abs(a - b) for a, b in zip(_indices(other), indices)])
+        """The base tensor that corresponds to a target tensor."""
+        return self.alignment.match(name)
 
     def _only_lengthens(self, axis: Axis) -> bool:
-        grown = False
-        for name, old in self.base.items():
-            new = axis.shapes.get(name, old)
-            for dim, (a, b) in enumerate(zip(old, new)):
-                if a != b:
-                    grown = True
-                    if not self._is_neutral(self.structure.tensors[name], dim):
-                        return False
-        return grown
+        """Every dimension that the axis grows is neutral.
 
-    def _is_neutral(self, use: TensorUse, dim: int) -> bool:
-        label = use.labels[dim] if dim < len(use.labels) else "unknown"
-        if label in _NEUTRAL:
-            return True
-        if label == "out":
-            return use.at_output or use.is_router
-        table = label == "each" and use.kind == "add" and len(use.labels) > 1
-        return table or (label == "each" and (use.at_output or use.is_router))
+        A dimension of a tensor of three or more that is an output in its own call counts as copies if the same
+        axis counts copies elsewhere: experts, which one map makes and the next one takes apart.
+        """
+        grown = [
+            (use, dim)
+            for name, old in self.base.items()
+            for use in (self.structure.tensors[name],)
+            for dim, (a, b) in enumerate(zip(old, axis.shapes.get(name, old)))
+            if a != b
+        ]
+        copies = any(_label(use, dim) == "copy" for use, dim in grown)
+        return bool(grown) and all(
+            _is_neutral(use, dim) or (copies and _label(use, dim) == "out" and len(use.labels) > 2)
+            for use, dim in grown
+        )
 
     def ratios(self, name: str, source: str) -> list[float]:
         """Growth of each dimension from base to target, neutral axes divided out."""
@@ -110,8 +104,18 @@ class Growth:
         return counts[1] / counts[0] if counts[0] else 1.0
 
 
-def _indices(name: str) -> list[int]:
-    return [int(part) for part in name.split(".") if part.isdigit()]
+def _label(use: TensorUse, dim: int) -> str:
+    return use.labels[dim] if dim < len(use.labels) else "unknown"
+
+
+def _is_neutral(use: TensorUse, dim: int) -> bool:
+    label = _label(use, dim)
+    if label in _NEUTRAL:
+        return True
+    if label == "out":
+        return use.at_output or use.is_router
+    table = label == "each" and use.kind == "add" and len(use.labels) > 1
+    return table or (label == "each" and (use.at_output or use.is_router))
 
 
 def collect_facts(growth: Growth, overrides: Overrides) -> list[TensorFacts]:
@@ -234,7 +238,7 @@ def _touches(axis: Axis, count: Counter[str], source: str, growth: Growth) -> bo
     if axis.shapes.get(source, growth.base[source]) != growth.base[source]:
         return True
     template = template_of(source)
-    return count[template] != len(growth._candidates[template])
+    return count[template] != growth.base_counts[template]
 
 
 def _rows_columns(shape: tuple[int, ...], labels: tuple[str, ...]) -> tuple[int, int]:

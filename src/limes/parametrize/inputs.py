@@ -93,7 +93,8 @@ def trace_model(meta: nn.Module, real: nn.Module | None, example: Any) -> Graph:
     """
     failures = []
     examples = [as_example(example)] if example is not None else list(guesses(meta))
-    for model, device in ((meta, "meta"), (real, "cpu")):
+    # Values first where there are any; assumed ones only where the model asks for what a meta tensor lacks.
+    for model, device, assume in ((meta, "meta", False), (real, "cpu", False), (meta, "meta", True)):
         if model is None:
             continue
         config = getattr(model, "config", None)
@@ -103,7 +104,8 @@ def trace_model(meta: nn.Module, real: nn.Module | None, example: Any) -> Graph:
         model.eval()
         for inputs, keywords in examples:
             try:
-                return record_forward(model, to_device(inputs, device), to_device(keywords, device))
+                given = to_device(inputs, device), to_device(keywords, device)
+                return record_forward(model, *given, assume_true=assume)
             except Exception as error:
                 failures.append(f"{device}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
             finally:

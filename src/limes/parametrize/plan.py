@@ -163,11 +163,12 @@ class Plan:
         if form not in ("no_multiplier", "multiplier"):
             raise PlanError(f"form {form!r} is neither 'no_multiplier' nor 'multiplier'")
         shared = {row.tied_to for row in self.entries if row.tied_to}
+        fixed = {row.carrier for row in self.entries if row.tied_to and row.multiplier != 1.0}
         rows = []
         for row in self.entries:
             goal = row.own_multiplier if form == "multiplier" and row.carrier is not None else 1.0
             # A tensor that two maps share has no form without multipliers: its factor belongs to one of them.
-            kept = row.tied_to is not None or row.name in shared
+            kept = row.tied_to is not None or row.name in shared or (row.carrier in fixed)
             rows.append(row if kept or goal == row.multiplier else row.moved(goal / row.multiplier))
         return replace(self, form=form, entries=tuple(rows))
 

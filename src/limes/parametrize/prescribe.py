@@ -8,6 +8,7 @@ from limes.core.errors import PlanError
 from limes.optim import OPTIMIZERS, OptimizerFamily, UpdateRule
 from limes.parametrize.growth import Overrides, override_for
 from limes.parametrize.initial import InitLaw
+from limes.parametrize.names import template_of
 from limes.parametrize.row import PlanRow
 from limes.parametrize.scaling import Parametrization, Scales, TensorFacts
 
@@ -175,4 +176,23 @@ def share_settings(rows: list[PlanRow], parametrization: Parametrization) -> lis
             why=f"{row.why}; shares its tensor with {row.tied_to}",
         )
         result.append(shared)
+    return _with_neighbours(result)
+
+
+def _with_neighbours(rows: list[PlanRow]) -> list[PlanRow]:
+    """A kept multiplier acts on the whole module: the bias beside a tied readout moves along."""
+    kept = {row.carrier: row.multiplier for row in rows if row.tied_to and row.multiplier != 1.0}
+    moved: dict[str, PlanRow] = {}
+    for row in rows:
+        factor = kept.get(row.carrier) if row.carrier else None
+        if factor is not None and row.multiplier == 1.0:
+            new = replace(row.moved(factor), own_multiplier=factor)
+            moved[row.name] = new
+            if row.tied_to:
+                moved[row.tied_to] = replace(new, name=row.tied_to, template=template_of(row.tied_to), tied_to=None)
+    result = []
+    for row in rows:
+        new = moved.get(row.name, row)
+        elsewhere = new.name.rpartition(".")[0] not in kept
+        result.append(replace(new, multiplier=1.0, own_multiplier=1.0) if new is not row and elsewhere else new)
     return result

@@ -131,20 +131,26 @@ def find_axes(build: Build, base: Any, target: Any, *, base_shapes: Shapes, targ
         return [Axis("size", (), target_shapes, target)] if target_shapes != base_shapes else []
     changed = [key for key in new if key not in old or _differ(old[key], new[key])]
     alone: dict[str, tuple[Shapes, Any]] = {}
-    joined: list[str] = []
+    idle, failed = [], []
     for key in changed:
         variant = _try(build, base, {key: new[key]})
-        if variant is None or variant[0] == base_shapes:
-            joined.append(key)
+        if variant is None:
+            failed.append(key)
+        elif variant[0] == base_shapes:
+            idle.append(key)
         else:
             alone[key] = variant
     axes = [Axis(key, (key,), *variant) for key, variant in alone.items()]
-    variant = _try(build, base, {key: new[key] for key in joined}) if joined else None
+    if not failed:
+        if axes or target_shapes == base_shapes:
+            return axes
+        return [Axis("+".join(idle), tuple(idle), target_shapes, target)]
+    # What cannot change alone goes with what changes no shape alone (a hidden size with its heads).
+    joined = [*failed, *idle]
+    variant = _try(build, base, {key: new[key] for key in joined})
     if variant is not None and variant[0] != base_shapes:
-        return [*axes, Axis("+".join(joined), tuple(joined), *variant)]
-    if joined and target_shapes != base_shapes:
-        return _join(build, base, new, axes, joined, whole=Axis("", (), target_shapes, target), old=base_shapes)
-    return axes
+        return [*axes, Axis("+".join(failed), tuple(joined), *variant)]
+    return _join(build, base, new, axes, joined, whole=Axis("", (), target_shapes, target), old=base_shapes)
 
 
 def _differ(first: Any, second: Any) -> bool:
@@ -173,7 +179,7 @@ def _join(
     whole: Axis,
     old: Shapes,
 ) -> list[Axis]:
-    """Fields that change nothing alone (heads) go with the widths; depth keeps its own axis."""
+    """Fields that cannot change alone go with the widths; depth keeps its own axis."""
     depth = [axis for axis in axes if only_more_tensors(axis.shapes, old)]
     widths = [axis for axis in axes if axis not in depth]
     together = (*(field for axis in widths for field in axis.fields), *joined)

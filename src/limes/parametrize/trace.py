@@ -133,9 +133,10 @@ def op_name(func: Any) -> str:
 
 
 class _Recorder(TorchFunctionMode):
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, *, assume_true: bool) -> None:
         super().__init__()
         self.graph = graph
+        self.assume_true = assume_true
         self.known: dict[int, int] = {}
         self.keep: list[Tensor] = []  # an id is only unique while its tensor lives
         self.stack: list[str] = [""]
@@ -172,6 +173,8 @@ class _Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if self.assume_true and op_name(func) == "__bool__" and args[0].is_meta:
+            return True  # such questions are about masks ("is it all ones?"), whose entries meta tensors lack
         result = func(*args, **kwargs)
         self.record(op_name(func), args, kwargs, result)
         return result
@@ -224,13 +227,16 @@ class _Recorder(TorchFunctionMode):
         return self.node("linear", slots, shape, {})
 
 
-def record_forward(model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any]) -> Graph:
+def record_forward(
+    model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[str, Any], *, assume_true: bool = False
+) -> Graph:
     """Run `model(*inputs, **keywords)` once, without gradients, and return the graph of its calls.
 
     Args:
         model: Any module, on any device (the meta device included); it should be in eval mode.
         inputs: Positional inputs; every tensor in them is a leaf.
         keywords: Named inputs.
+        assume_true: Let conditions on values that meta tensors do not have come out true.
 
     Returns:
         The graph, whose nodes are in the order of the calls.
@@ -242,7 +248,7 @@ def record_forward(model: nn.Module, inputs: tuple[Any, ...], keywords: Mapping[
     ['parameter', 'parameter', 'input', 'linear']
     """
     graph = Graph()
-    recorder = _Recorder(graph)
+    recorder = _Recorder(graph, assume_true=assume_true)
     names: dict[int, list[str]] = {}
     tensors = named_tensors(model)
     for name, tensor in tensors.items():

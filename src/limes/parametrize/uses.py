@@ -80,7 +80,7 @@ def _einsum_labels(node: Node, slot: Any, ndim: int) -> tuple[Label, ...]:
 
 
 def _conv_labels(node: Node, ndim: int, *, transposed: bool, shape: tuple[int, ...]) -> tuple[Label, ...]:
-    groups = node.constants.get("groups", node.constants.get(7 if transposed else 6, 1))
+    groups = node.constants.get("groups", node.constants.get(6, 1))
     first: tuple[Label, Label] = ("in", "out") if transposed else ("out", "in")
     if groups > 1 and shape[1] == 1:
         first = ("each", "kernel")
@@ -201,6 +201,12 @@ def _derive(graph: Graph, node: Node, known: Mapping[int, list[_Origin]]) -> lis
         for origin in known[index]:
             if origin.dims is None:
                 origins.append(origin)
+            elif node.op in ("embedding", "index_select") and len(origin.dims) == 2:
+                # A table looked up at fixed places (positions): its rows are rows, whatever comes after.
+                rows, columns = origin.dims
+                fixed = (*origin.fixed, *(((rows, "lookup"),) if rows is not None else ()))
+                shift = (None,) * (len(node.shape) - 1)
+                origins.append(_Origin(origin.leaf, (*shift, columns), fixed, origin.direct))
             elif node.op in PRODUCTS:
                 origins.append(_through_product(node, slot, parent, origin))
             else:
@@ -255,9 +261,10 @@ def _use(graph: Graph, node: Node, slot: Any, tensor: Node, origin: _Origin) -> 
         return Use(("unknown",) * ndim if ndim > 1 else ("each",) * ndim, kind, node.index, False)
     # A dimension that an index removed counts copies (the expert that was picked).
     result: list[Label] = ["copy"] * ndim
+    kind = "lookup" if any(label == "lookup" for _, label in origin.fixed) else kind
     for dim, label in origin.fixed:
         result[dim] = label
     for current, label in zip(origin.dims, labels, strict=True):
         if current is not None:
-            result[current] = label
+            result[current] = "out" if kind == "lookup" and label == "each" else label
     return Use(tuple(result), kind, node.index, origin.direct)
