@@ -10,8 +10,10 @@ from typing import Any
 
 from limes.core.errors import SpecError
 
-# Measured on one core of 2025: 5e9 multiply-adds per second in products of few rows with long ones.
-FLOPS = 5e9
+# Measured on one core: operations per second in products of few rows with long ones, at ranks averaged
+# over a run; and the interpreter's share for each layer and step.
+FLOPS = 1.5e10
+OVERHEAD = 2e-4
 _KINKED = ("relu", "leaky_relu")
 
 
@@ -67,7 +69,7 @@ def predict_cost(
     rows = 4 * 1.5 * rank * matrices + stored + 6 * problem.depth * (columns + vectors)
     return Cost(
         rank=rank,
-        seconds=num_scrambles * (products + fields) / FLOPS,
+        seconds=num_scrambles * ((products + fields) / FLOPS + OVERHEAD * problem.num_times * problem.depth),
         gibibytes=num_scrambles * rows * num_particles * 8.0 / 2**30,
     )
 

@@ -42,6 +42,7 @@ def run_particles(problem: Any, network: Network, *, settings: Settings, throw: 
         SpecError: A setting is out of range, or the predicted cost is beyond a limit.
         ConvergenceError: With `throw`, on divergence or ranks too close to the number of particles.
     """
+    recording = _recording(settings, last=problem.num_times - 1)
     num_layers = problem.depth + (1 if network.residual else 0)
     cost = predict_cost(
         problem,
@@ -51,10 +52,6 @@ def run_particles(problem: Any, network: Network, *, settings: Settings, throw: 
         num_matrices=num_layers - 1,
     )
     check_cost(cost, memory_limit=settings.memory_limit, time_limit=settings.time_limit)
-    last = problem.num_times - 1
-    times = (0, last) if settings.field_times is None else tuple(settings.field_times)
-    for t in times:
-        check_range("field_times", t, low=0, below=last + 1)
     columns = columns_of(problem)
     start = time.process_time()
     runs = []
@@ -73,7 +70,7 @@ def run_particles(problem: Any, network: Network, *, settings: Settings, throw: 
             sources=sources * num_layers if network.residual else sources,
             num_particles=settings.num_particles,
             tolerance=settings.tolerance,
-            recording=Recording(field_times=times, two_time=settings.two_time),
+            recording=recording,
         )
         runs.append(particles.run())
     return conclude(
@@ -85,3 +82,10 @@ def run_particles(problem: Any, network: Network, *, settings: Settings, throw: 
         full_rank=settings.noise == "independent",
         throw=throw,
     )
+
+
+def _recording(settings: Settings, *, last: int) -> Recording:
+    times = (0, last) if settings.field_times is None else tuple(settings.field_times)
+    for t in times:
+        check_range("field_times", t, low=0, below=last + 1)
+    return Recording(field_times=times, two_time=settings.two_time)
