@@ -33,7 +33,7 @@ def feature_kernels(model: nn.Module, inputs: Tensor, *, layers: Sequence[str]) 
     Raises:
         SpecError: A name is unknown, or a module returns no tensor with samples first.
 
-    **Source**: arXiv:2205.09653, Eq. 4. **Accuracy**: the products are summed in float64.
+    **Source**: arXiv:2205.09653, the order parameters of section 2. **Accuracy**: the products are summed in float64.
 
     >>> net = nn.Sequential(nn.Identity())
     >>> feature_kernels(net, torch.tensor([[1.0, 1.0], [2.0, 0.0]]), layers=["0"])["0"].tolist()
@@ -68,7 +68,8 @@ def gradient_kernels(
     Raises:
         SpecError: A name is unknown, a module returns no tensor with samples first, or `scalar` gives another shape.
 
-    **Source**: arXiv:2205.09653, Eq. 5. **Accuracy**: gradients in the model's dtype, products in float64.
+    **Source**: arXiv:2205.09653, the order parameters of section 2.
+    **Accuracy**: gradients in the model's dtype, products in float64.
 
     >>> net = nn.Sequential(nn.Identity(), nn.Linear(2, 1, bias=False))
     >>> _ = net[1].weight.data.copy_(torch.tensor([[1.0, 2.0]]))
@@ -120,7 +121,7 @@ def empirical_ntk(
     Raises:
         SpecError: A weight names no trainable parameter, or block_size is not positive.
 
-    **Source**: arXiv:1806.07572, Eq. 3. **Accuracy**: derivatives in the model's dtype, products in float64.
+    **Source**: arXiv:1806.07572, section 4. **Accuracy**: derivatives in the model's dtype, products in float64.
 
     >>> empirical_ntk(nn.Linear(2, 1, bias=False), torch.tensor([[1.0, 0.0], [1.0, 2.0]])).tolist()
     [[1.0, 1.0], [1.0, 5.0]]
@@ -160,7 +161,7 @@ def centered_alignment(kernel1: Tensor, kernel2: Tensor) -> float:
     Raises:
         SpecError: Shapes differ, or a kernel is constant (its centred part is 0).
 
-    **Source**: Cortes et al. 2012, definition 4; arXiv:1905.00414, Eq. 3 (biased estimate).
+    **Source**: Cortes et al. 2012; arXiv:1905.00414, section 3 (biased estimate).
 
     >>> round(centered_alignment(torch.eye(3), 2 * torch.eye(3) + 1), 12)
     1.0

@@ -58,7 +58,7 @@ def depth_limit(activation: str | Activation, *, weight_var: float, bias_var: fl
         ConvergenceError: The variance has no fixed point.
         ScopeError: The function is linear at the edge: correlations never move and the limit is the input's own.
 
-    **Source**: arXiv:1912.13053, table 1; arXiv:1905.13654, proposition 2.
+    **Source**: arXiv:1912.13053 and arXiv:1905.13654 (1/3 and 1/4); one formula for both: docs/theory/kernels.md.
     **Accuracy**: that of `order_chaos`.
 
     >>> limit = depth_limit("relu", weight_var=2.0, bias_var=0.0)

@@ -91,7 +91,7 @@ def lazy_dynamics(problem: LazyProblem) -> LazyResult:
         SpecError: Shapes do not fit, or lr, times or mode are unusable.
         ConvergenceError: The kernel is not symmetric positive semidefinite.
 
-    **Source**: arXiv:1902.06720, Eq. 10, 11, 14 to 16; the discrete form by replacing the exponential.
+    **Source**: arXiv:1902.06720, section 2.3 and corollary 1; the discrete form by replacing the exponential.
     **Accuracy**: 1e-12 relative on the training set; on the test set 1e-16 times the condition number of the kernel at
     late times. Eigenvalues below 1e-14 P of the largest count as 0 and are never learned.
 

@@ -119,7 +119,7 @@ def order_chaos(
         SpecError: A variance is unusable.
         ConvergenceError: Variances grow without bound, and `throw`.
 
-    **Source**: arXiv:1606.05340, Eq. 3 to 9; arXiv:1611.01232, Eq. 9 to 12.
+    **Source**: arXiv:1606.05340, section 2; arXiv:1611.01232, section 3.
     **Accuracy**: 1e-12 / (1 - slope), relative; c* within 1e-9 of 1 counts as 1.
 
     >>> net = order_chaos("tanh", weight_var=1.0, bias_var=0.05)

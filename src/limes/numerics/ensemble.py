@@ -1,0 +1,92 @@
+"""Averages over independent runs, and their limit as a size grows.
+
+Source: textbook weighted least squares. Letters: N size, a limit, b coefficient of the leading correction.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from limes.core.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Estimate:
+    """A number with its standard error.
+
+    Args:
+        value: The estimate.
+        error: Standard error over independent runs.
+        degrees_of_freedom: Of the variance estimate behind it, for Student's t.
+    """
+
+    value: float
+    error: float
+    degrees_of_freedom: int
+
+
+def mean_estimate(samples: ArrayLike) -> Estimate:
+    """Mean over independent runs.
+
+    Args:
+        samples: (num_runs,), at least two, finite.
+
+    Returns:
+        `Estimate`.
+
+    Raises:
+        DataError: Fewer than two runs, or one is not finite.
+
+    >>> estimate = mean_estimate([1.0, 2.0, 3.0])
+    >>> estimate.value, round(estimate.error, 12)
+    (2.0, 0.57735026919)
+    """
+    values = _runs(samples)
+    error = float(values.std(ddof=1) / math.sqrt(len(values)))
+    return Estimate(value=float(values.mean()), error=error, degrees_of_freedom=len(values) - 1)
+
+
+def limit_estimate(sizes: ArrayLike, samples: list[ArrayLike], *, power: float = 1.0) -> Estimate:
+    """Limit a of a + b / N^power, by least squares weighted with the error of each size's mean.
+
+    Args:
+        sizes: (num_sizes,), at least two different, positive.
+        samples: For each size its independent runs, at least two.
+        power: Order of the leading correction.
+
+    Returns:
+        `Estimate` of a.
+
+    Raises:
+        DataError: Sizes and samples do not fit each other, or all runs of a size are equal.
+
+    **Accuracy**: biased by the next order of the expansion, of size 1 / (smallest N)^(2 power).
+
+    >>> round(limit_estimate([1.0, 2.0], [[3.0, 3.2], [2.0, 2.2]]).value, 12)  # 3.1 = a + b, 2.1 = a + b/2
+    1.1
+    """
+    n = np.asarray(sizes, dtype=float)
+    if n.ndim != 1 or len(n) != len(samples) or len(np.unique(n)) < 2 or not bool((n > 0).all()):
+        raise DataError(f"{len(samples)} groups of runs for sizes {n.tolist()}: expected two or more positive sizes")
+    estimates = [mean_estimate(runs) for runs in samples]
+    errors = np.array([e.error for e in estimates])
+    if not bool((errors > 0).all()):
+        raise DataError("all runs of one size are equal: expected independent runs, whose spread sets the weights")
+    design = np.stack([np.ones_like(n), n**-power], 1) / errors[:, None]
+    covariance = np.linalg.inv(design.T @ design)
+    value = covariance @ design.T @ (np.array([e.value for e in estimates]) / errors)
+    freedom = sum(e.degrees_of_freedom + 1 for e in estimates) - 2 * len(n)
+    return Estimate(value=float(value[0]), error=float(math.sqrt(covariance[0, 0])), degrees_of_freedom=freedom)
+
+
+def _runs(samples: ArrayLike) -> NDArray[np.float64]:
+    values = np.asarray(samples, dtype=float)
+    if values.ndim != 1 or len(values) < 2:
+        raise DataError(f"samples of shape {values.shape}: expected (num_runs,) with at least two independent runs")
+    if not bool(np.isfinite(values).all()):
+        raise DataError(
+            f"{int((~np.isfinite(values)).sum())} of {len(values)} runs are not finite: leave them out or say so"
+        )
+    return values
