@@ -225,6 +225,9 @@ def fit_law(
     problem = make_problem(law, arrays, objective=objective, delta=delta, weights=row_weights)
     solution = solve(problem, num_starts=num_starts)
     certificate, status = certify(problem, solution)
+    flags = find_flags(problem, solution.theta, certificate)
+    if any(flag.code == "constant_column" for flag in flags):
+        status = SolveStatus.ILL_CONDITIONED
     names = {name: (columns or {}).get(name, name) for name in (*law.input_names, law.target)}
     groups = None if runs is None else _run_numbers(table, runs, rows)
     return LawFit(
@@ -233,7 +236,7 @@ def fit_law(
         objective=solution.value * problem.value_factor,
         status=status,
         certificate=certificate,
-        flags=find_flags(problem, solution.theta, certificate),
+        flags=flags,
         problem=problem,
         solution=solution,
         columns=names,
