@@ -17,7 +17,7 @@ from limes.laws.form import Array, Index
 from limes.laws.problem import Problem
 from limes.laws.solve import Solution
 
-KAPPA = 0.75
+KAPPA, DECAY = 1.05, 0.7
 NEAR_DECADES = 0.3
 
 
@@ -35,10 +35,10 @@ def weighted_quantile(values: Array, weights: Array, level: float) -> float:
 def half_widths(backtest: Backtest, spread: Array, decades: Array, *, level: float) -> Array:
     """Half width of the interval at each point, in residual units.
 
-    The geometric mean of two rules: the quantile of the held-out errors, and the spread at the point times the
-    quantile of held-out errors over their own spread. The first alone does not know how far a point is, the second
-    alone trusts the spread of a law that may be wrong. Inside the table, where nothing is extrapolated, the spread
-    itself with a Gaussian quantile; in between, over 0.3 decades, a mixture.
+    Outside the table: the quantile of the held-out errors, the splits nearest to the full table weighing most, times
+    `KAPPA`; never below what the spread alone would give. Inside the table, where nothing is extrapolated, the spread
+    alone; in between, over 0.3 decades, a mixture. Beyond the farthest held-out row nothing was tested, and the width
+    grows with the distance.
 
     Args:
         backtest: Of the same law on the same table, at least one split.
@@ -46,16 +46,13 @@ def half_widths(backtest: Backtest, spread: Array, decades: Array, *, level: flo
         decades: (q,) how far the points lie beyond the table.
         level: Nominal probability.
     """
-    size = np.bincount(backtest.split)[backtest.split]
+    weights = DECAY**backtest.split / np.bincount(backtest.split)[backtest.split]
     error = np.nan_to_num(np.abs(backtest.error), nan=10.0, posinf=10.0)
-    absolute = weighted_quantile(error, 1 / size, level)
-    relative = weighted_quantile(error / np.maximum(backtest.spread, 1e-300), 1 / size, level)
-    # beyond the farthest held-out row nothing was tested: there the width grows with the distance
     beyond = np.maximum(decades / max(float(backtest.decades.max()), NEAR_DECADES), 1.0)
-    outside = KAPPA * np.sqrt(absolute * relative * spread) * beyond
     inside = norm.ppf((1 + level) / 2) * spread
+    outside = KAPPA * weighted_quantile(error, weights, level) * beyond
     share = np.clip(decades / NEAR_DECADES, 0.0, 1.0)
-    return np.asarray((1 - share) * inside + share * outside)
+    return np.asarray((1 - share) * inside + share * np.maximum(inside, outside))
 
 
 def target_spread(

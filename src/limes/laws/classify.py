@@ -120,7 +120,7 @@ def _evidence(x: Array, y: Array, chance: float, floor: float) -> dict[str, floa
         "residual": residual,
         "rise": float(rises),
         "turn": turn,
-        "share_of_rise_in_a_quarter": _steepest_share(x, smooth),
+        "share_of_rise_in_a_quarter": _steepest_share(x, y),
     }
 
 
@@ -176,10 +176,14 @@ def _smooth(x: Array, y: Array) -> Array:
     return fitted
 
 
-def _steepest_share(x: Array, smooth: Array) -> float:
-    total = smooth[-1] - smooth[0]
+def _steepest_share(x: Array, y: Array) -> float:
+    """Share of the whole rise within the steepest quarter of the log range, on running medians of three."""
+    medians = np.concatenate(
+        [[np.median(y[:2])], np.median(np.stack([y[:-2], y[1:-1], y[2:]]), axis=0), [np.median(y[-2:])]]
+    )
+    total = medians[-1] - medians[0]
     if total <= 0:
         return 0.0
     grid = np.linspace(x[0], x[-1], 201)
-    values = np.interp(grid, x, smooth)
+    values = np.interp(grid, x, medians)
     return float(np.max(values[50:] - values[:-50]) / total)

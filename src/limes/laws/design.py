@@ -118,7 +118,7 @@ def design_next(
     covariance = _covariance(draws)
     at_goal, at_points = _gradients(fit, goal)[0], _gradients(fit, points)
     rate = misfit_rate(fit) if misfit_per_decade is None else misfit_per_decade
-    noise = np.hypot(residual_std(fit.problem, fit.theta), rate * extrapolation_decades(fit.problem, points))
+    noise = np.hypot(_estimator_noise(fit, covariance), rate * extrapolation_decades(fit.problem, points))
     now = float(at_goal @ covariance @ at_goal)
     shared = at_points @ covariance @ at_goal
     own = np.einsum("cp,pq,cq->c", at_points, covariance, at_points)
@@ -163,6 +163,15 @@ def _covariance(draws: Array) -> Array:
     """Covariance of theta over resamples, with the farthest 2 % (refits gone astray) clipped to the rest."""
     low, high = np.quantile(draws, [0.01, 0.99], axis=0)
     return np.atleast_2d(np.cov(np.clip(draws, low, high).T))
+
+
+def _estimator_noise(fit: LawFit, covariance: Array) -> float:
+    """Noise of one run as this estimator feels it: s^2 = sum_i j_i S j_i / p over the table's rows.
+
+    For least squares that is the residual variance; a robust objective, which uses a run less well, feels more.
+    """
+    rows = _gradients(fit, {name: column * fit.problem.scales[name] for name, column in fit.problem.columns.items()})
+    return float(np.sqrt(np.einsum("np,pq,nq->", rows, covariance, rows) / len(fit.theta)))
 
 
 def _gradients(fit: LawFit, points: Mapping[str, Array]) -> Array:

@@ -153,8 +153,7 @@ def frontier(
     exponents = _exponent(budgets, first)
     values = {"first": first, "second": second, "ratio": second / first, "loss": loss, "exponent": exponents}
     limits = [
-        {name: np.nanquantile(array[1:], q, axis=0) for name, array in values.items()}
-        for q in ((1 - level) / 2, (1 + level) / 2)
+        {name: _quantile(array[1:], q) for name, array in values.items()} for q in ((1 - level) / 2, (1 + level) / 2)
     ]
     return Frontier(
         budget=budgets,
@@ -329,6 +328,12 @@ def _vertex(loss: Array, k: Index) -> Array:
         shift = 0.5 * (a - c) / (a - 2 * b + c)
     edge = (k == 0) | (k == loss.shape[2] - 1)
     return np.where(edge | ~np.isfinite(shift), 0.0, np.clip(shift, -1, 1))
+
+
+def _quantile(draws: Array, level: float) -> Array:
+    """Over resamples; nan where no draw is finite."""
+    filled = np.where(np.isfinite(draws).any(axis=0), draws, 0.0)
+    return np.where(np.isfinite(draws).any(axis=0), np.nanquantile(filled, level, axis=0), np.nan)
 
 
 def _exponent(budgets: Array, first: Array) -> Array:
