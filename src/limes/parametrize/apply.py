@@ -187,4 +187,8 @@ def _set_multiplier(module: nn.Module, factor: float) -> None:
     for key in present:
         del hooks[key]
     if factor != 1.0:
+        # torch.compile reuses the code of a model without hooks for one with them unless it is told to look.
+        import torch._dynamo.config as compile_config
+
+        compile_config.skip_nnmodule_hook_guards = False
         module.register_forward_hook(OutputMultiplier(factor))

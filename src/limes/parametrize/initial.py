@@ -59,6 +59,8 @@ class _InitRecorder(TorchFunctionMode):
                 self.remember(tensor, self.written(name, tensor, args, kwargs))
             elif not _is_zero_fill(name, args):
                 self.remember(tensor, None)
+        elif isinstance(kwargs.get("out"), Tensor):
+            self.remember(kwargs["out"], None)
         elif isinstance(result, Tensor) and name in _DRAWS:
             kind, mean, std = _DRAWS[name]
             self.remember(result, InitLaw(kind, mean, std))  # type: ignore[arg-type]
@@ -184,6 +186,9 @@ def _agrees(tensor: Tensor, law: InitLaw) -> bool:
     if count < 2 or law.std == 0.0:
         return True
     std = float(values.std())
+    zeros = int((values == 0).sum())
+    if zeros > count / rows or (law.kind == "uniform" and float((values - law.mean).abs().max()) > 1.74 * law.std):
+        return False
     return abs(std / law.std - 1) < 6 * (2 * count) ** -0.5 + 1.0 / rows
 
 

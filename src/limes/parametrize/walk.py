@@ -41,8 +41,13 @@ def used_leaves(graph: Graph, node: Node) -> set[int]:
     """Parameter leaves that enter a call on data directly, or through calls on parameters alone."""
     found: set[int] = set()
     for parent in graph.parents(node):
-        if not parent.has_data:
-            found.update(leaf for leaf in set(graph.parameters.values()) if parent.ancestors >> leaf & 1)
+        mask = 0 if parent.has_data else parent.ancestors
+        while mask:
+            lowest = mask & -mask
+            mask ^= lowest
+            index = lowest.bit_length() - 1
+            if graph.nodes[index].op == "parameter":
+                found.add(index)
     return found
 
 
