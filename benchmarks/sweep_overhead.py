@@ -3,7 +3,8 @@
     python benchmarks/sweep_overhead.py [--budget quick] [--set training.steps=200]
 
 The whole job (driver and workers, imports included) is compared by CPU time with the bare steps and one final
-evaluation of the same networks in a plain loop. The second ratio needs two idle cores to mean anything.
+evaluation of the same networks in a plain loop, run in as many processes as there were workers: two busy cores share
+caches and clock, which slows plain loops as much as ours. The ratio of throughputs needs two idle cores.
 """
 
 import argparse
@@ -55,25 +56,46 @@ def bare_seconds(spec: RunSpec) -> float:
     return time.process_time() - start
 
 
+def bare_part(folder: Path, part: int, parts: int) -> None:
+    """Print the bare CPU seconds of every `parts`-th run of a finished store, the costliest runs spread evenly."""
+    torch.set_num_threads(1)
+    with Store.open(folder, read_only=True) as store:
+        rows = {row.key: row for row in store.rows()}
+        keys = sorted(rows, key=lambda key: (-rows[key].flops, key))[part::parts]
+        specs = [RunSpec.model_validate(store.spec(key)) for key in keys]
+    print(sum(bare_seconds(spec) for spec in specs))
+
+
+def bare(folder: Path, *, processes: int) -> float:
+    """CPU seconds of the bare loops of all runs, in so many processes side by side."""
+    command = [sys.executable, __file__, "--bare", str(folder)]
+    running = [
+        subprocess.Popen([*command, str(part), str(processes)], stdout=subprocess.PIPE, text=True)
+        for part in range(processes)
+    ]
+    return sum(float(process.communicate()[0]) for process in running)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", default="quick", choices=("quick", "default"))
     parser.add_argument("--set", action="append", default=[], dest="settings")
+    parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    if arguments.bare:
+        bare_part(Path(arguments.bare[0]), int(arguments.bare[1]), int(arguments.bare[2]))
+        return
     study = builtin_folder() / f"{arguments.budget}.toml"
     load_study(study, settings=arguments.settings)
+    walls = {}
     with tempfile.TemporaryDirectory() as name:
-        one_cpu, one_wall = sweep(study, arguments.settings, Path(name) / "one", workers=1)
-        two_cpu, two_wall = sweep(study, arguments.settings, Path(name) / "two", workers=2)
-        with Store.open(Path(name) / "two", read_only=True) as store:
-            keys = sorted({row.key for row in store.rows()})
-            specs = [RunSpec.model_validate(store.spec(key)) for key in keys]
-        bare = sum(bare_seconds(spec) for spec in specs)
-    print(f"{len(specs)} runs; bare steps and evaluations {bare:.1f} CPU s")
-    print(f"whole job / bare, CPU: {one_cpu / bare:.3f} with one worker, {two_cpu / bare:.3f} with two")
-    print(f"throughput of two workers over one: {one_wall / two_wall:.2f}")
+        for workers in (1, 2):
+            folder = Path(name) / str(workers)
+            cpu, walls[workers] = sweep(study, arguments.settings, folder, workers=workers)
+            plain = bare(folder, processes=workers)
+            print(f"{workers} worker(s): whole job {cpu:.1f} CPU s, bare loops {plain:.1f} CPU s: {cpu / plain:.3f}")
+    print(f"throughput of two workers over one: {walls[1] / walls[2]:.2f}")
 
 
 if __name__ == "__main__":
