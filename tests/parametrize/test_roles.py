@@ -187,3 +187,103 @@ def test_vocabulary_equal_to_the_width_changes_nothing():
     equal = plan(build, base=base, target=target, example_inputs=inputs)
     keys = ("name", "role", "lr_scale", "eps_scale", "weight_decay_scale", "multiplier")
     assert [[row[key] for key in keys] for row in equal.rows] == [[row[key] for key in keys] for row in usual.rows]
+
+
+class OwnScale(torch.nn.Module):
+    """A network in which somebody already scales with the width."""
+
+    def __init__(self, width, *, where):
+        super().__init__()
+        self.where, self.factor = where, width**-0.5
+        self.stem, self.head = torch.nn.Linear(3, width), torch.nn.Linear(width, 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        if self.where == "activation":
+            x = x * self.factor
+        if self.where == "normalized":
+            x = torch.nn.functional.normalize(x, dim=-1) / self.factor
+        y = self.head(x.relu())
+        return y * self.factor if self.where == "output" else y
+
+
+@pytest.mark.parametrize("where", ["activation", "output"])
+def test_factors_that_the_model_applies_by_itself_are_refused(where):
+    def build(width):
+        return OwnScale(width, where=where)
+
+    options = {"base": 4, "target": 16, "example_inputs": torch.zeros(1, 3), "parametrization": "mup"}
+    with pytest.raises(PlanError, match=r"changes with the size.*0\.5 at the base, 0\.25 at the target"):
+        plan(build, **options)
+    kept = plan(build, **options, own_factors="keep")
+    assert kept.rows == plan(lambda width: OwnScale(width, where="normalized"), **options).rows
+
+
+def test_a_growing_input_takes_inputs_by_size():
+    def build(size):
+        return torch.nn.Sequential(torch.nn.Linear(size, size), torch.nn.ReLU(), torch.nn.Linear(size, 2))
+
+    made = plan(build, base=4, target=16, example_inputs=lambda size: torch.zeros(1, size))
+    assert [row["role"] for row in made.rows] == [H, V, R, N]
+    with pytest.warns(UserWarning, match="may be a callable"):
+        plan(build, base=4, target=16, example_inputs=torch.zeros(1, 4))
+
+
+def test_a_readout_of_several_parameters_is_refused():
+    def build(width):
+        head = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(width, 2))
+        return torch.nn.Sequential(torch.nn.Linear(3, width), torch.nn.ReLU(), head)
+
+    with pytest.raises(PlanError, match=r"readout 2\..*computed from several parameters"):
+        plan(build, base=4, target=16, example_inputs=torch.zeros(1, 3))
+
+
+class Looped(torch.nn.Module):
+    """The same residual layer several times."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.loops = size["loops"]
+        self.stem, self.layer = torch.nn.Linear(3, size["width"]), torch.nn.Linear(size["width"], size["width"])
+        self.head = torch.nn.Linear(size["width"], 2)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for _ in range(self.loops):
+            x = x + self.layer(x.relu())
+        return self.head(x)
+
+
+def test_depth_by_shared_layers_is_refused_where_a_rule_of_depth_is_asked_for():
+    options = {
+        "base": {"width": 4, "loops": 2},
+        "target": {"width": 8, "loops": 6},
+        "example_inputs": torch.zeros(1, 3),
+    }
+    with pytest.raises(PlanError, match="loops changes the number of residual branches from 2 to 6"):
+        plan(Looped, **options)
+    assert plan(Looped, **options, parametrization="mup").depth_ratio == 1.0
+
+
+def test_a_branch_that_ends_without_parameters_is_refused_with_the_override():
+    class Block(torch.nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            self.map = torch.nn.Linear(width, width)
+
+        def forward(self, x):
+            return x + torch.nn.functional.layer_norm(self.map(x), x.shape[-1:])
+
+    def build(size):
+        blocks = [Block(size["width"]) for _ in range(size["depth"])]
+        return torch.nn.Sequential(torch.nn.Linear(3, size["width"]), torch.nn.Sequential(*blocks))
+
+    options = {
+        "base": {"width": 4, "depth": 2},
+        "target": {"width": 4, "depth": 8},
+        "example_inputs": torch.zeros(1, 3),
+    }
+    with pytest.raises(PlanError, match=r"1\.0\.map\.bias ends in an op without parameters"):
+        plan(build, **options)
+    made = plan(build, **options, overrides={r"1\.\d\.map\..*": {"branch": True}})
+    assert "in a residual branch" in made.row("1.5.map.weight").why

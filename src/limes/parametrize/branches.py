@@ -163,6 +163,28 @@ def find_attention(graph: Graph) -> list[AttentionCall]:
     return found
 
 
+def attention_factors(graph: Graph) -> set[int]:
+    """Calls that scale queries or scores: behind a query map, and between the scores and their softmax."""
+    found: set[int] = set()
+    for node in graph.nodes:
+        if not node.has_data:
+            continue
+        if node.op == "scaled_dot_product_attention":
+            starts = [graph.nodes[index] for slot, index in node.slots if slot in ("query", "key")]
+        elif node.op in ("softmax", "_softmax") and (walked := _product_before(graph, node)) is not None:
+            starts = [graph.data_parents(node)[0], *walked[:2]]
+        else:
+            continue
+        while starts:
+            current = starts.pop()
+            if used_leaves(graph, current) or current.index in found:
+                continue
+            found.add(current.index)
+            if current.op in MULTIPLIES or current.op in PASS or current.op in SUMS:
+                starts += graph.data_parents(current)
+    return found
+
+
 def _constant_factor(node: Node) -> float | None:
     """The number by which a call multiplies its one data argument; None where it is no number."""
     numbers = [value for value in node.constants.values() if isinstance(value, int | float)]

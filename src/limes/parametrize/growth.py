@@ -200,6 +200,12 @@ def _facts(growth: Growth, name: str, source: str, use: TensorUse, depth_ratio: 
     m_out = _product([ratio for ratio, label in zip(ratios, labels) if label in ("out", "each")])
     axes = tuple(axis.name for axis, count in zip(growth.axes, growth.counts) if _touches(axis, count, source, growth))
     role, why = _role(use, grown_in, out_is_width)
+    if role == "readout" and not use.direct:
+        raise PlanError(
+            f"the readout {name} is computed from several parameters (a normalized or merged weight), so that its "
+            f"scale is "
+            f"not that of its entries; use a plain weight there, or give overrides={{{re.escape(name)!r}: 'hidden'}}"
+        )
     if use.is_router:
         m_out = 1.0
     in_branch = use.in_branch

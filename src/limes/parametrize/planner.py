@@ -1,56 +1,33 @@
 """`plan`: from a callable that builds a model, a base and a target, to the settings of every tensor."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
-
-import torch
-from torch import nn
 
 from limes.core.errors import PlanError
 from limes.optim import OPTIMIZERS
 from limes.parametrize.attention import AttentionMode, attention_factor, compare_attention
 from limes.parametrize.branches import find_attention
-from limes.parametrize.growth import Growth, Overrides, collect_facts, override_for
+from limes.parametrize.growth import Growth, Overrides, collect_facts
 from limes.parametrize.horizon import horizon_scales
-from limes.parametrize.initial import MAX_BASE_BYTES, InitLaw, build_real, measure_init
-from limes.parametrize.inputs import trace_model
+from limes.parametrize.networks import (
+    Networks,
+    check_facts,
+    check_growth,
+    check_own_factors,
+    check_shared_depth,
+    grown_graph,
+    needs_grown,
+    read_networks,
+)
 from limes.parametrize.plan import Form, Plan
 from limes.parametrize.prescribe import DECAY_MODES, DecayMode, Prescription, share_settings
-from limes.parametrize.scaling import Parametrization, TensorFacts
-from limes.parametrize.sizes import (
-    Axis,
-    Build,
-    Shapes,
-    build_on_meta,
-    fields_of,
-    find_axes,
-    only_more_tensors,
-    shapes_of,
-    with_fields,
-)
-from limes.parametrize.structure import Structure, read_structure
+from limes.parametrize.scaling import Parametrization
+from limes.parametrize.sizes import Build
 from limes.parametrize.table import PARAMETRIZATIONS
 from limes.parametrize.trace import Graph
 from limes.spec.base import Spec
 from limes.spec.study import ParametrizationChoice
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Networks:
-    """Base and target as they were built, and what the forward pass of the base showed."""
-
-    build: Build
-    base: Any
-    target: Any
-    base_shapes: Shapes
-    target_shapes: Shapes
-    axes: list[Axis]
-    graph: Graph
-    structure: Structure
-    laws: dict[str, InitLaw]
-    example: Callable[[Any], Any]
 
 
 def plan(
@@ -70,6 +47,7 @@ def plan(
     probe: Any = None,
     init: Mapping[str, tuple[str, float, float]] | None = None,
     attention: AttentionMode = "auto",
+    own_factors: str = "refuse",
     decay_vectors: bool = True,
     batch_ratio: float = 1.0,
     token_ratio: float = 1.0,
@@ -101,6 +79,8 @@ def plan(
         init: Initialization of the base by regular expression, (kind, mean, std), instead of measuring it.
         attention: What a growing head dimension does: `factor` (the caller applies `plan.attention_scale`), `fold`
             (into the query maps), `keep` (nothing). `auto`: factor for the built-in models, else fold.
+        own_factors: What to do with numbers in the model's own forward pass that change with its size: `refuse`, or
+            `keep` them on top of the plan.
         decay_vectors: Whether vectors and tensors that do not grow decay at all.
         batch_ratio: Tokens per step of the target over the base.
         token_ratio: Training tokens of the target over the base.
@@ -116,6 +96,7 @@ def plan(
 
     Source: arXiv:2203.03466 Table 8, arXiv:2310.02244, arXiv:2505.01618 Table 1; docs/parametrize.md.
 
+    >>> from torch import nn
     >>> def build(width): return nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 2))
     >>> made = plan(build, base=8, target=32, parametrization="mup", optimizer="adamw")
     >>> [(row["role"], row["lr_scale"]) for row in made.rows]
@@ -127,12 +108,15 @@ def plan(
     if weight_decay not in DECAY_MODES:
         raise PlanError(f"weight_decay {weight_decay!r} is none of the modes {', '.join(DECAY_MODES)}")
     given = dict(overrides or {})
-    networks = _read(build, base, target, probe=probe, example=example_inputs, init=init or {})
-    _check_growth(networks, allow=allow_no_growth or batch_ratio != 1.0 or token_ratio != 1.0)
+    networks = read_networks(build, base, target, probe=probe, example=example_inputs, init=init or {})
+    check_growth(networks, allow=allow_no_growth or batch_ratio != 1.0 or token_ratio != 1.0)
     growth = Growth(networks.base_shapes, networks.target_shapes, networks.axes, networks.structure)
     facts = collect_facts(growth, given)
-    _check(facts, networks, chosen, given, growth.depth_ratio())
-    scale, folded = _attention(networks, chosen, attention)
+    check_facts(facts, networks, chosen, given, growth.depth_ratio())
+    grown = grown_graph(networks) if needs_grown(networks, chosen) else None
+    check_own_factors(networks, grown, own_factors)
+    check_shared_depth(networks, chosen)
+    scale, folded = _attention(networks, grown, chosen, attention)
     lr, decay, eps, momentum = horizon_scales(horizon, batch=batch_ratio, tokens=token_ratio)
     if weight_decay == "timescale":
         decay = batch_ratio / (token_ratio * lr)  # learning rate times decay times steps stays as at the base
@@ -176,104 +160,17 @@ def _choose(
     return PARAMETRIZATIONS[value].configure(alpha=alpha, gamma0=gamma0)
 
 
-def _own_probe(base: Any) -> Any:
-    """Twice the width and depth of a built-in model."""
-    fields = fields_of(base) or {}
-    if not isinstance(base, Spec) or not {"width", "depth"} <= fields.keys():
-        return None
-    return with_fields(base, {"width": 2 * fields["width"], "depth": 2 * fields["depth"]})
-
-
-def _read(
-    build: Build, base: Any, target: Any, *, probe: Any, example: Any, init: Mapping[str, tuple[str, float, float]]
-) -> _Networks:
-    meta = build_on_meta(build, base)
-    base_shapes = shapes_of(meta)
-    target_shapes = shapes_of(build_on_meta(build, target))
-    axes = find_axes(build, base, target, base_shapes=base_shapes, target_shapes=target_shapes)
-    probe = _own_probe(base) if probe is None else probe
-    if probe is not None:
-        shapes = shapes_of(build_on_meta(build, probe))
-        taken = {field for axis in axes for field in axis.fields}
-        more = find_axes(build, base, probe, base_shapes=base_shapes, target_shapes=shapes)
-        axes += [axis for axis in more if not taken & set(axis.fields)]
-    real, laws = _initial(build, base, meta, init)
-    example_of = example if callable(example) else lambda size: example
-    graph = trace_model(meta, real, example_of(base))
-    structure = read_structure(graph)
-    return _Networks(build, base, target, base_shapes, target_shapes, axes, graph, structure, laws, example_of)
-
-
-def _initial(
-    build: Build, base: Any, meta: nn.Module, init: Mapping[str, tuple[str, float, float]]
-) -> tuple[nn.Module | None, dict[str, InitLaw]]:
-    names = list(shapes_of(meta))
-    given = {name: law for name in names if (law := _given_law(name, init)) is not None}
-    if len(given) == len(names):
-        return None, given
-    num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in meta.parameters())
-    real, laws = measure_init(build, base, num_bytes=num_bytes)
-    return real, {**laws, **given}
-
-
-def _given_law(name: str, init: Mapping[str, tuple[str, float, float]]) -> InitLaw | None:
-    entry = override_for(name, {pattern: {"law": law} for pattern, law in init.items()})
-    if not entry:
-        return None
-    kind, mean, std = entry["law"]
-    if kind not in ("normal", "uniform", "constant", "own") or std < 0:
-        raise PlanError(f"init of {name} is {entry['law']!r}; give (normal | uniform | constant | own, mean, std >= 0)")
-    return InitLaw(kind, float(mean), float(std))
-
-
-def _check_growth(networks: _Networks, *, allow: bool) -> None:
-    if networks.base_shapes == networks.target_shapes and not allow:
-        raise PlanError(
-            "nothing grows from base to target: every tensor has the same shape and there are as many of them; give a "
-            "bigger target, or allow_no_growth=True for the base size itself"
-        )
-
-
-def _check(
-    facts: list[TensorFacts],
-    networks: _Networks,
-    chosen: Parametrization,
-    overrides: Overrides,
-    depth_ratio: float,
-) -> None:
-    names = [fact.name for fact in facts]
-    unmatched = [pattern for pattern in overrides if not any(override_for(name, {pattern: {"x": 1}}) for name in names)]
-    if unmatched:
-        raise PlanError(f"the override {unmatched[0]!r} matches no tensor; patterns must match a whole name")
-    if not chosen.plain:
-        ties = [name for name, use in networks.structure.tensors.items() if use.hidden_tie]
-        wide = [name for name in ties if any(f.name == name and f.m_out != 1.0 for f in facts)]
-        if wide:
-            raise PlanError(
-                f"{wide[0]} is both looked up and used as the readout by a bare function call, so that no module can "
-                f"carry "
-                "the multiplier of the logits; tie it to the weight of an nn.Linear instead"
-            )
-    if chosen.alpha and depth_ratio != 1.0:
-        open_ends = [name for name in networks.structure.endless if "branch" not in override_for(name, overrides)]
-        if open_ends:
-            raise PlanError(
-                f"the residual branch with {open_ends[0]} ends in an op without parameters, so that no tensor can take "
-                f"the factor depth^-{chosen.alpha:g}; mark its last map with overrides={{'name': {{'branch': "
-                f"'last'}}}} and "
-                "the others with {'branch': True}"
-            )
-
-
-def _attention(networks: _Networks, chosen: Parametrization, mode: AttentionMode) -> tuple[float, dict[str, float]]:
+def _attention(
+    networks: Networks, grown: Graph | None, chosen: Parametrization, mode: AttentionMode
+) -> tuple[float, dict[str, float]]:
     """(factor for the caller, factors for tensors by the base's names)."""
     if mode not in ("auto", "factor", "fold", "keep"):
         raise PlanError(f"attention {mode!r} is none of auto, factor, fold, keep")
     if mode == "keep" or not chosen.attention_power or not find_attention(networks.graph):
         return 1.0, {}
-    if networks.base_shapes == networks.target_shapes:
+    if grown is None:
         return 1.0, {}
-    change = compare_attention(networks.graph, _grown_graph(networks))
+    change = compare_attention(networks.graph, grown)
     factor = attention_factor(change, 1.0 if change is None else chosen.attention_factor(change.growth))
     if change is None or math.isclose(factor, 1.0, rel_tol=1e-12):
         return 1.0, {}
@@ -287,22 +184,3 @@ def _attention(networks: _Networks, chosen: Parametrization, mode: AttentionMode
             "attention='factor' and multiply your attention scale by plan.attention_scale, or attention='keep'"
         )
     return 1.0, dict.fromkeys(change.queries, factor)
-
-
-def _grown_graph(networks: _Networks) -> Graph:
-    """The forward pass at the target's width and the base's depth."""
-    depth = [
-        field for axis in networks.axes if only_more_tensors(axis.shapes, networks.base_shapes) for field in axis.fields
-    ]
-    size, old = networks.target, fields_of(networks.base)
-    if depth and old is not None:
-        size = with_fields(size, {field: old[field] for field in depth})
-    meta = build_on_meta(networks.build, size)
-    num_bytes = sum(tensor.numel() * tensor.element_size() for tensor in meta.parameters())
-    try:
-        return trace_model(meta, None, networks.example(size))
-    except PlanError:
-        if num_bytes > MAX_BASE_BYTES:
-            raise
-    with torch.no_grad():
-        return trace_model(meta, build_real(networks.build, size, seed=0)[0], networks.example(size))

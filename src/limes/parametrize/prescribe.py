@@ -8,7 +8,6 @@ from limes.core.errors import PlanError
 from limes.optim import OPTIMIZERS, OptimizerFamily, UpdateRule
 from limes.parametrize.growth import Overrides, override_for
 from limes.parametrize.initial import InitLaw
-from limes.parametrize.names import template_of
 from limes.parametrize.row import PlanRow
 from limes.parametrize.scaling import Parametrization, Scales, TensorFacts
 
@@ -189,7 +188,8 @@ def _with_neighbours(rows: list[PlanRow]) -> list[PlanRow]:
             new = replace(row.moved(factor), own_multiplier=factor)
             moved[row.name] = new
             if row.tied_to:
-                moved[row.tied_to] = replace(new, name=row.tied_to, template=template_of(row.tied_to), tied_to=None)
+                first = next(other for other in rows if other.name == row.tied_to)
+                moved[row.tied_to] = replace(new, name=first.name, template=first.template, tied_to=None, why=first.why)
     result = []
     for row in rows:
         new = moved.get(row.name, row)

@@ -1,5 +1,6 @@
 """What the recorded pass says about each parameter of the base, before any growth is known."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -55,11 +56,13 @@ class Structure:
         tensors: By parameter name.
         branch_paths: For each template of a branch's module path, the templates of its tensors.
         endless: Tensors of branches whose last op has no parameters, so that no tensor can take their multiplier.
+        num_branches: Number of residual branches that the pass runs through.
     """
 
     tensors: dict[str, TensorUse]
     branch_paths: dict[str, frozenset[str]]
     endless: tuple[str, ...]
+    num_branches: int
 
 
 def _first(graph: Graph, leaf: int) -> str:
@@ -144,7 +147,7 @@ def read_structure(graph: Graph) -> Structure:
             used=bool(found),
             hidden_tie=len(graph.nodes[leaf].names) == 1 and _ties(found, clear),
         )
-    return Structure(tensors, _paths(graph, branches), _endless(graph, branches))
+    return Structure(tensors, _paths(graph, branches), _endless(graph, branches), len(branches))
 
 
 def _ties(found: list[Use], clear: set[int]) -> bool:
@@ -169,8 +172,11 @@ def _primary(graph: Graph, leaf: int, found: list[Use]) -> str:
 
 def _paths(graph: Graph, branches: list[Branch]) -> dict[str, frozenset[str]]:
     paths: dict[str, set[str]] = {}
+    times = Counter(leaf for branch in branches for leaf in branch.leaves)
     for branch in branches:
-        names = sorted(_first(graph, leaf) for leaf in branch.leaves)
+        # What several branches share (one table of relative positions for all blocks) tells no place.
+        own = [leaf for leaf in branch.leaves if times[leaf] == 1] or list(branch.leaves)
+        names = sorted(_first(graph, leaf) for leaf in own)
         path = template_of(_common_path(names))
         if "*" not in path:
             # Blocks laid out as parallel lists (norms.0, up.0, down.0): count the entries of one of them.

@@ -124,6 +124,8 @@ def labels_of(node: Node, slot: Any, shape: tuple[int, ...]) -> tuple[str, tuple
         return "bias", each
     if node.op in NORMS:
         return "norm", each
+    if node.op == "scaled_dot_product_attention" and slot in (3, "attn_mask"):
+        return "add", each
     if node.op in ADDS:
         return "add", each
     if node.op in MULTIPLIES:
@@ -153,8 +155,10 @@ def _moved(node: Node, parent: Node, dims: tuple[int | None, ...]) -> tuple[int 
         return tuple(value for index, value in enumerate(dims) if index != values[0] % ndim)
     if len(node.shape) == ndim:
         # Casts, scalings, chunks, concatenations: the same dimensions in the same order.
-        return dims if op not in ("view", "reshape", "flatten") or node.shape == parent.shape else None
-    return _padded(node.shape, parent.shape, dims)
+        if op not in ("view", "reshape", "flatten") or node.shape == parent.shape:
+            return dims
+        return _aligned(node.shape, parent.shape, dims)
+    return _padded(node.shape, parent.shape, dims) or _aligned(node.shape, parent.shape, dims)
 
 
 def _indexed(index: Any, dims: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
@@ -193,6 +197,26 @@ def _padded(
     return tuple(result) if not core else None
 
 
+def _aligned(
+    shape: tuple[int, ...], old: tuple[int, ...], dims: tuple[int | None, ...]
+) -> tuple[int | None, ...] | None:
+    """Keep the last dimensions of a reshape that only rearranges leading ones which belong to no parameter."""
+    kept = 0
+    while kept < min(len(shape), len(old)) and shape[-1 - kept] == old[-1 - kept]:
+        kept += 1
+    if any(dim is not None for dim in dims[: len(old) - kept]):
+        return None
+    return (*((None,) * (len(shape) - kept)), *dims[len(old) - kept :])
+
+
+def _is_lookup(node: Node) -> bool:
+    """Rows picked by a tensor of indices that depends on no input."""
+    if node.op == "__getitem__":
+        index = next((value for key, value in node.constants.items() if key in (1, "other")), None)
+        return hasattr(index, "dtype") and not index.dtype.is_floating_point  # type: ignore[union-attr]
+    return node.op in ("embedding", "index_select")
+
+
 def _derive(graph: Graph, node: Node, known: Mapping[int, list[_Origin]]) -> list[_Origin]:
     """Origins of a tensor computed from parameters alone."""
     origins: list[_Origin] = []
@@ -201,7 +225,7 @@ def _derive(graph: Graph, node: Node, known: Mapping[int, list[_Origin]]) -> lis
         for origin in known[index]:
             if origin.dims is None:
                 origins.append(origin)
-            elif node.op in ("embedding", "index_select") and len(origin.dims) == 2:
+            elif _is_lookup(node) and len(origin.dims) == 2:
                 # A table looked up at fixed places (positions): its rows are rows, whatever comes after.
                 rows, columns = origin.dims
                 fixed = (*origin.fixed, *(((rows, "lookup"),) if rows is not None else ()))
