@@ -1,5 +1,6 @@
 """Which initialization, learning rate, weight decay, eps and multiplier every tensor of a bigger model gets."""
 
+from limes.parametrize.abc import AbcClass, Desiderata, Exponents, classify_abc, solve_abc
 from limes.parametrize.apply import attach_multipliers, group_parameters, init_tensors_
 from limes.parametrize.horizon import HORIZONS, HorizonRule
 from limes.parametrize.plan import Plan
@@ -11,6 +12,9 @@ from limes.parametrize.table import PARAMETRIZATIONS
 __all__ = [
     "HORIZONS",
     "PARAMETRIZATIONS",
+    "AbcClass",
+    "Desiderata",
+    "Exponents",
     "HorizonRule",
     "Parametrization",
     "Plan",
@@ -18,7 +22,9 @@ __all__ = [
     "Scales",
     "TensorFacts",
     "attach_multipliers",
+    "classify_abc",
     "group_parameters",
     "init_tensors_",
     "plan",
+    "solve_abc",
 ]
