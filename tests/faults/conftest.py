@@ -52,3 +52,21 @@ def undisturbed_folder(tmp_path_factory: pytest.TempPathFactory, study_file: Pat
 def undisturbed(undisturbed_folder: Path) -> dict[tuple, tuple]:
     """The result table that every disturbed run must reproduce."""
     return results(undisturbed_folder)
+
+
+@pytest.fixture(scope="session")
+def long_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Few runs, each long enough to be met in the middle."""
+    study = tiny_study(steps=2500)
+    study["panels"][0]["parametrizations"] = [{"name": "mup"}]
+    study["panels"][0]["grid"] = {"center": -5, "low": -7, "high": -3}
+    path = tmp_path_factory.mktemp("study") / "long_study.json"
+    path.write_text(json.dumps(study))
+    return path
+
+
+@pytest.fixture(scope="session")
+def long_undisturbed(tmp_path_factory: pytest.TempPathFactory, long_study: Path) -> dict:
+    folder = tmp_path_factory.mktemp("long_study") / "out"
+    subprocess.run(driver_command(folder, long_study), check=True, capture_output=True, timeout=900)
+    return results(folder)

@@ -42,13 +42,6 @@ def disturb_workers(driver: Driver, *, kills: int, seed: int) -> None:
         done += kill_one_worker(driver, rng)
 
 
-@pytest.fixture
-def long_study(tmp_path: Path) -> Path:
-    path = tmp_path / "long.json"
-    path.write_text(json.dumps(tiny_study(steps=2000)))
-    return path
-
-
 def test_three_kills_of_workers(start: Start, undisturbed: dict, tmp_path: Path):
     driver = start()
     disturb_workers(driver, kills=3, seed=0)
@@ -75,18 +68,16 @@ def test_two_drivers_on_one_store(start: Start, undisturbed: dict, tmp_path: Pat
 
 
 @pytest.mark.sim
-def test_twenty_kills_of_workers(start: Start, long_study: Path, tmp_path: Path):
-    assert start(study=long_study, folder=tmp_path / "quiet").finish() == (0, "complete\n")
+def test_twenty_kills_of_workers(start: Start, long_study: Path, long_undisturbed: dict, tmp_path: Path):
     driver = start(study=long_study)
     disturb_workers(driver, kills=20, seed=1)
     assert driver.finish() == (0, "complete\n")
-    assert results(tmp_path / "out") == results(tmp_path / "quiet")
+    assert results(tmp_path / "out") == long_undisturbed
     assert_sound(tmp_path / "out")
 
 
 @pytest.mark.sim
-def test_five_kills_of_the_driver(start: Start, long_study: Path, tmp_path: Path):
-    assert start(study=long_study, folder=tmp_path / "quiet").finish() == (0, "complete\n")
+def test_five_kills_of_the_driver(start: Start, long_study: Path, long_undisturbed: dict, tmp_path: Path):
     rng = random.Random(2)
     for _ in range(5):
         driver = start(study=long_study)
@@ -95,7 +86,7 @@ def test_five_kills_of_the_driver(start: Start, long_study: Path, tmp_path: Path
         driver.process.kill()
         driver.finish()
     assert start(study=long_study).finish() == (0, "complete\n")
-    assert results(tmp_path / "out") == results(tmp_path / "quiet")
+    assert results(tmp_path / "out") == long_undisturbed
     assert_sound(tmp_path / "out")
 
 
