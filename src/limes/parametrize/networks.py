@@ -111,6 +111,7 @@ def check_facts(
     overrides: Overrides,
     depth_ratio: float,
 ) -> None:
+    """Refuse what would be guessed in silence: an override that matches nothing, a tie or a branch without a rule."""
     names = [fact.name for fact in facts]
     unmatched = [pattern for pattern in overrides if not any(override_for(name, {pattern: {"x": 1}}) for name in names)]
     if unmatched:
