@@ -57,6 +57,7 @@ def _own_probe(base: Any) -> Any:
 def read_networks(
     build: Build, base: Any, target: Any, *, probe: Any, example: Any, init: Mapping[str, tuple[str, float, float]]
 ) -> Networks:
+    """Build base, target and probe on the meta device, find the growing axes, and record the base's forward pass."""
     meta = build_on_meta(build, base)
     base_shapes = shapes_of(meta)
     target_shapes = shapes_of(build_on_meta(build, target))
@@ -97,6 +98,7 @@ def _given_law(name: str, init: Mapping[str, tuple[str, float, float]]) -> InitL
 
 
 def check_growth(networks: Networks, *, allow: bool) -> None:
+    """Refuse a plan in which nothing grows, unless that is allowed."""
     if networks.base_shapes == networks.target_shapes and not allow:
         raise PlanError(
             "nothing grows from base to target: every tensor has the same shape and there are as many of them; give a "
