@@ -141,3 +141,11 @@ def test_head_dim_of_packed_gpt2_is_refused_and_of_llama_folds():
     made = plan(build, base=base, target=target)
     query, key = (made.row(f"model.layers.0.self_attn.{kind}_proj.weight") for kind in "qk")
     assert query.init_std == pytest.approx(key.init_std / 2) and query.lr_scale == key.lr_scale / 2
+
+
+def test_planning_leaves_the_users_configuration_as_it_was() -> None:
+    """The recording switches the cache off, and a model holds the very object that its user passed."""
+    kind, base, target = HF["gpt2"]
+    assert base.use_cache and target.use_cache
+    plan(kind, base=base, target=target, parametrization="mup", optimizer="adamw")
+    assert base.use_cache and target.use_cache

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -97,23 +98,33 @@ def trace_model(meta: nn.Module, real: nn.Module | None, example: Any) -> Graph:
     for model, device, assume in ((meta, "meta", False), (real, "cpu", False), (meta, "meta", True)):
         if model is None:
             continue
-        config = getattr(model, "config", None)
-        if getattr(config, "use_cache", False):
-            config.use_cache = False  # type: ignore[union-attr]
-        training = [module for module in model.modules() if module.training]
-        model.eval()
         for inputs, keywords in examples:
             try:
                 given = to_device(inputs, device), to_device(keywords, device)
-                return record_forward(model, *given, assume_true=assume)
+                with _for_recording(model):
+                    return record_forward(model, *given, assume_true=assume)
             except Exception as error:
                 failures.append(f"{device}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-            finally:
-                for module in training:
-                    module.training = True
     tried = failures[-1] if failures else "no plausible input was found"
     raise PlanError(
         f"the forward pass of {type(meta).__name__} could not be recorded ({tried}); pass example_inputs= "
-        f"(a tensor, "
-        "a tuple, or a dict of named inputs)"
+        "(a tensor, a tuple, or a dict of named inputs)"
     )
+
+
+@contextmanager
+def _for_recording(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without a cache; afterwards everything is as it was: a model may share its user's config."""
+    config: Any = getattr(model, "config", None)
+    cached = bool(getattr(config, "use_cache", False))
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    if cached:
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        if cached:
+            config.use_cache = True
+        for module in training:
+            module.training = True
