@@ -52,7 +52,7 @@ def test_the_interval_holds_the_truth_at_about_its_level() -> None:
     for _ in range(40):
         result = forecast(panels_of(sizes, law, generator=generator), target)
         hits += result.low <= law(target) <= result.high
-    assert hits >= 31, f"{hits} of 40; at 0.9 fewer than 31 happen once in 500"
+    assert hits >= 31, f"{hits} of 40; at 0.9 fewer than 31 happen once in 200"
 
 
 def test_far_targets_widen_the_interval_and_warn() -> None:
@@ -75,12 +75,14 @@ def test_the_base_counts_once_however_many_panels_hold_it() -> None:
 
 def test_one_seed_per_size_says_which_noise_is_assumed() -> None:
     result = forecast(panels_of([32, 64, 128, 256], law, seeds=1), 12 * 512**2)
-    assert any("0.01" in warning for warning in result.warnings)
+    assert any("0.016" in warning for warning in result.warnings)
     assert result.low < result.value < result.high
 
 
-def test_a_made_up_law_that_rises_is_not_forecast_below_its_data() -> None:
+def test_a_loss_that_rises_with_size_is_forecast_flat_not_falling() -> None:
+    """The law cannot rise, so the best it can do is its floor: inside the range of the data, at any size."""
     panels = panels_of([32, 64, 128, 256], lambda num_params: 2.5 - 1.0 / num_params**0.3)
+    (losses,) = [panel.best_loss for panel in panels]
     result = forecast(panels, 12 * 512**2)
-    assert result.value is None or result.high >= 2.4
-    assert result.value == pytest.approx(2.49, abs=0.2) or result.value is None
+    assert min(losses) <= result.value <= max(losses)
+    assert result.value == pytest.approx(forecast(panels, 12 * 8192**2).value, rel=1e-3)

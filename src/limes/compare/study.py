@@ -56,7 +56,7 @@ def analyse_transfer(
             num_tokens=rows[0].num_tokens,
             level=study.level,
         )
-    notes = _notes(rows, panels)
+    notes = _notes(rows, panels, recommended=label)
     counts = {status.value: number for status, number in store.progress().counts.items()}
     unfinished = sum(number for status, number in counts.items() if not RunStatus(status).finished)
     return TransferResult(
@@ -75,8 +75,14 @@ def analyse_transfer(
     )
 
 
-def _notes(rows: list[SweepRow], panels: tuple[PanelResult, ...]) -> tuple[str, ...]:
+def _notes(rows: list[SweepRow], panels: tuple[PanelResult, ...], *, recommended: str) -> tuple[str, ...]:
     notes = []
+    trained = sorted({panel.parametrization for panel in panels})
+    if panels and recommended not in trained:
+        notes.append(
+            f"There is no recommendation and no forecast: recommend.name is {recommended}, which no panel trains; "
+            f"choose one of {', '.join(trained)}."
+        )
     waiting = len({row.key for row in rows if not row.status.finished})
     if waiting:
         notes.append(f"{waiting} runs are not finished; run the same command again to go on.")
