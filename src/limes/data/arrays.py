@@ -24,7 +24,7 @@ _LOAD_ERRORS = (
     EOFError,
     KeyError,
     MemoryError,
-    NotImplementedError,
+    NotImplementedError,  # zipfile's answer to a compression it does not know
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -130,8 +130,10 @@ def compare_laws(
     for law in laws[1:]:
         if set(law.input_names) != set(laws[0].input_names) or law.target != laws[0].target:
             raise SpecError(f"{law.name} reads {law.input_names}, but {laws[0].name} reads {laws[0].input_names}")
-    options = {"columns": columns, "objective": objective, "delta": delta, "weights": weights, "runs": runs}
-    fits = [fit_law(law, table, **options) for law in laws]  # type: ignore[arg-type]
+    fits = [
+        fit_law(law, table, columns=columns, objective=objective, delta=delta, weights=weights, runs=runs)
+        for law in laws
+    ]
     least = max(MIN_TRAIN, max(len(law.parameters) for law in laws) + 1)
     tests = [run_backtest(fit.problem, extra=fit.solution.minima, runs=fit.runs, min_train=least) for fit in fits]
     if not tests[0].num_splits:

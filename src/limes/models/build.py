@@ -58,7 +58,7 @@ def build_model(
     if isinstance(model, Transformer):
         model.tie()
     if generator is not None:
-        model.draw_(generator)  # type: ignore[operator]
+        model.draw_(generator)  # type: ignore[operator]  # nn.Module hides the method's type
     return model
 
 

@@ -49,8 +49,7 @@ def required(value: int | tuple[int, ...] | None, *, field: str, family: str) ->
     if value is None or not isinstance(value, int):
         raise SpecError(
             f"model.{field} is {value} for family {family!r}; it comes from the data and must be filled in "
-            f"before the "
-            "model is built"
+            "before the model is built"
         )
     return value
 

@@ -49,7 +49,7 @@ class Transformer(nn.Module):
         fill_normal_(self.embedding.weight, EMBEDDING_STD, generator=generator)
         fill_normal_(self.position.weight, POSITION_STD, generator=generator)
         for block in self.blocks:
-            block.draw_(generator)  # type: ignore[operator]
+            block.draw_(generator)  # type: ignore[operator]  # nn.Module hides the method's type
         if not self.tied:
             fill_linear_(self.readout, generator=generator)
 

@@ -45,7 +45,7 @@ class ViT(nn.Module):
         fill_linear_(self.stem, generator=generator)
         fill_normal_(self.position, POSITION_STD, generator=generator)
         for block in self.blocks:
-            block.draw_(generator)  # type: ignore[operator]
+            block.draw_(generator)  # type: ignore[operator]  # nn.Module hides the method's type
         fill_linear_(self.readout, generator=generator)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ Letters: rows and columns of the stored matrix. Torch multiplies the learning ra
 which the rule divides out; its decay uses the unmultiplied one, so the independent decay follows from that.
 """
 
+from functools import partial
+
 import torch
 
 from limes.core.errors import PlanError
@@ -36,22 +38,21 @@ def build(groups: Groups, spec: OptimizerSpec) -> torch.optim.Optimizer:
     shapes = [tuple(tensor.shape) for group in groups for tensor in group["params"] if tensor.dim() != 2]
     if shapes:
         raise PlanError(
-            f"Muon takes matrices, got a tensor of shape {shapes[0]}; give it the groups whose `optimizer` "
-            f"is "
-            "'muon' and give the others to AdamW"
+            f"Muon takes matrices, got a tensor of shape {shapes[0]}; give it the groups whose `optimizer` is 'muon' "
+            "and give the others to AdamW"
         )
     return torch.optim.Muon(groups, momentum=spec.momentum or 0.95)
 
 
-_MUON = {"side_in": 0.5, "side_out": 0.5, "matrices_only": True}
+_muon_rule = partial(UpdateRule, side_in=0.5, side_out=0.5, matrices_only=True)
 MUON = OptimizerFamily(
     name="muon",
-    rule=UpdateRule(**_MUON, shape_factor=_original),  # type: ignore[arg-type]
+    rule=_muon_rule(shape_factor=_original),
     build=build,
     source=Source(title="code of 2512.05620", arxiv="2512.05620", where="general depth: docs/parametrize.md"),
     variants={
-        "original": UpdateRule(**_MUON, shape_factor=_original),  # type: ignore[arg-type]
-        "match_rms_adamw": UpdateRule(**_MUON, shape_factor=_match_rms),  # type: ignore[arg-type]
-        "plain": UpdateRule(**_MUON),  # type: ignore[arg-type]
+        "original": _muon_rule(shape_factor=_original),
+        "match_rms_adamw": _muon_rule(shape_factor=_match_rms),
+        "plain": _muon_rule(),
     },
 )

@@ -196,8 +196,7 @@ def solve_abc(
     if desiderata.output_init < 0 or desiderata.feature_change < 0:
         raise PlanError(
             f"output_init {desiderata.output_init} and feature_change {desiderata.feature_change} must not be "
-            f"negative: "
-            "the output or the features would grow with the width"
+            "negative: the output or the features would grow with the width"
         )
     b = {"input": -a["input"], "hidden": half - a["hidden"], "output": half + desiderata.output_init - a["output"]}
     moved = zero if desiderata.function_learning else desiderata.feature_change + 1

@@ -171,8 +171,7 @@ def attach_multipliers(model: nn.Module, settings: Settings) -> None:
         if factor != entry.multiplier:
             raise PlanError(
                 f"{other} asks for the multiplier {factor:g} and {name} for {entry.multiplier:g}, but both "
-                f"act in "
-                f"module {owner!r}; give both the same"
+                f"act in module {owner!r}; give both the same"
             )
     modules = {bare_name(name): module for name, module in model.named_modules(remove_duplicate=False)}
     for owner, (name, factor) in factors.items():

@@ -46,8 +46,7 @@ def compare_attention(base: Graph, grown: Graph) -> AttentionChange | None:
     if len(changes) > 1:
         raise PlanError(
             f"attention heads grow by different ratios {sorted(change[0] for change in changes)}; give them one "
-            f"head_dim "
-            "or pass attention='keep'"
+            "head_dim or pass attention='keep'"
         )
     growth, own = growing.pop()
     if own is None:

@@ -203,8 +203,8 @@ def _facts(growth: Growth, name: str, source: str, use: TensorUse, depth_ratio: 
     if role == "readout" and not use.direct:
         raise PlanError(
             f"the readout {name} is computed from several parameters (a normalized or merged weight), so that its "
-            f"scale is "
-            f"not that of its entries; use a plain weight there, or give overrides={{{re.escape(name)!r}: 'hidden'}}"
+            "scale is not that of its entries; use a plain weight there, or give "
+            f"overrides={{{re.escape(name)!r}: 'hidden'}}"
         )
     if use.is_router:
         m_out = 1.0

@@ -8,7 +8,7 @@ the model.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,8 @@ from limes.core.errors import PlanError
 from limes.parametrize.names import named_tensors, template_of
 from limes.parametrize.sizes import Build
 from limes.parametrize.trace import op_name
+from limes.spec.run import InitKind
 
-InitKind = Literal["normal", "uniform", "constant", "own"]
 MAX_BASE_BYTES = 2 * 1024**3
 _SAMPLE = 2**20  # enough entries to contradict a law, without a float64 copy of a big table
 
@@ -33,8 +33,8 @@ class InitLaw:
     std: float
 
 
-_DRAWS = {"randn": ("normal", 0.0, 1.0), "randn_like": ("normal", 0.0, 1.0), "rand": ("uniform", 0.5, 12**-0.5),
-          "rand_like": ("uniform", 0.5, 12**-0.5)}  # fmt: skip
+_UNIT_NORMAL, _UNIT_UNIFORM = InitLaw("normal", 0.0, 1.0), InitLaw("uniform", 0.5, 12**-0.5)
+_DRAWS = {"randn": _UNIT_NORMAL, "randn_like": _UNIT_NORMAL, "rand": _UNIT_UNIFORM, "rand_like": _UNIT_UNIFORM}
 _COPIES = frozenset({"to", "float", "double", "half", "bfloat16", "clone", "contiguous", "type", "type_as"})
 _SCALES = {"mul_": 1, "div_": -1, "__imul__": 1, "__itruediv__": -1, "mul": 1, "__mul__": 1, "__rmul__": 1, "div": -1,
            "__truediv__": -1}  # fmt: skip
@@ -63,8 +63,7 @@ class _InitRecorder(TorchFunctionMode):
         elif isinstance(kwargs.get("out"), Tensor):
             self.remember(kwargs["out"], None)
         elif isinstance(result, Tensor) and name in _DRAWS:
-            kind, mean, std = _DRAWS[name]
-            self.remember(result, InitLaw(kind, mean, std))  # type: ignore[arg-type]
+            self.remember(result, _DRAWS[name])
         elif isinstance(result, Tensor) and name in _SCALES and len(args) == 2:
             self.remember(result, self.scaled(name, args))
         elif isinstance(result, Tensor) and name in _COPIES and isinstance(tensor, Tensor):
@@ -166,8 +165,7 @@ def measure_init(build: Build, base: Any, *, num_bytes: int) -> tuple[nn.Module,
     if num_bytes > MAX_BASE_BYTES:
         raise PlanError(
             f"the base has {num_bytes / 1024**3:.1f} GB of parameters, more than the 2 GB that are built to "
-            f"measure "
-            "its initialization; choose a smaller base or give init={pattern: (kind, mean, std)}"
+            "measure its initialization; choose a smaller base or give init={pattern: (kind, mean, std)}"
         )
     model, recorded = build_real(build, base, seed=0)
     tensors = named_tensors(model)

@@ -124,8 +124,7 @@ def check_facts(
         if wide:
             raise PlanError(
                 f"{wide[0]} is both looked up and used as the readout by a bare function call, so that no module can "
-                f"carry "
-                "the multiplier of the logits; tie it to the weight of an nn.Linear instead"
+                "carry the multiplier of the logits; tie it to the weight of an nn.Linear instead"
             )
     if chosen.alpha and depth_ratio != 1.0:
         open_ends = [name for name in networks.structure.endless if "branch" not in override_for(name, overrides)]

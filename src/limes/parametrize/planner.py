@@ -179,8 +179,7 @@ def _attention(
     if not change.queries:
         raise PlanError(
             f"the head dimension grows by {change.growth:g}, so the attention scale needs the factor {factor:g}, but "
-            f"query "
-            "and key share a packed map that cannot take it; keep head_dim fixed and grow the heads, or pass "
+            "query and key share a packed map that cannot take it; keep head_dim fixed and grow the heads, or pass "
             "attention='factor' and multiply your attention scale by plan.attention_scale, or attention='keep'"
         )
     return 1.0, dict.fromkeys(change.queries, factor)

@@ -124,14 +124,13 @@ def _with_numbers(row: PlanRow, given: Mapping[str, Any]) -> PlanRow:
     unknown = sorted(set(given) - _KEYS)
     if unknown:
         raise PlanError(f"override {unknown[0]!r} of {row.name} is none of {', '.join(sorted(_KEYS))}")
-    numbers = {key: float(given[key]) for key in _NUMBERS if key in given}
+    numbers: dict[str, Any] = {key: float(given[key]) for key in _NUMBERS if key in given}
     negative = [key for key, value in numbers.items() if value < 0 and key != "init_mean"]
     if negative:
         raise PlanError(f"override {negative[0]} of {row.name} is {numbers[negative[0]]:g}; it must not be negative")
     if "init_std" in numbers and row.init in ("own", "constant"):
-        numbers_init = "normal" if numbers["init_std"] else "constant"
-        row = replace(row, init=numbers_init)
-    return replace(row, **numbers) if numbers else row  # type: ignore[arg-type]
+        row = replace(row, init="normal" if numbers["init_std"] else "constant")
+    return replace(row, **numbers) if numbers else row
 
 
 def share_settings(rows: list[PlanRow], parametrization: Parametrization) -> list[PlanRow]:
@@ -160,8 +159,7 @@ def share_settings(rows: list[PlanRow], parametrization: Parametrization) -> lis
         if factor != 1.0 and row.carrier is None:
             raise PlanError(
                 f"{row.name} shares its tensor with {row.tied_to} and needs the multiplier {factor:g} on its output, "
-                f"but "
-                "no module's output is its map's output; apply it in an nn.Linear of its own"
+                "but no module's output is its map's output; apply it in an nn.Linear of its own"
             )
         shared = replace(
             primary,

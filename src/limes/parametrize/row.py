@@ -6,7 +6,7 @@ from typing import Any
 
 from limes.core.errors import PlanError
 from limes.optim import OPTIMIZERS, UpdateRule
-from limes.spec.run import TensorSettings
+from limes.spec.run import InitKind, TensorSettings
 
 NO_EPS = frozenset({"sgd", "lion"})
 
@@ -41,7 +41,7 @@ class PlanRow:
     role: str
     axes: tuple[str, ...]
     shape: tuple[int, ...]
-    init: str
+    init: InitKind
     init_mean: float
     init_std: float
     lr_scale: float
@@ -81,7 +81,7 @@ class PlanRow:
     def settings(self, *, lr: float, weight_decay: float, eps: float) -> TensorSettings:
         """Absolute settings, given those of the base."""
         return TensorSettings(
-            init=self.init,  # type: ignore[arg-type]
+            init=self.init,
             init_mean=self.init_mean,
             init_std=self.init_std,
             lr=lr * self.lr_scale,

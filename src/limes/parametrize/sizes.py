@@ -73,7 +73,7 @@ def with_fields(value: Any, changes: Mapping[str, Any]) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.replace(value, **changes)
     if hasattr(value, "model_copy"):
-        return type(value).model_validate({**fields_of(value), **changes})  # type: ignore[dict-item]
+        return type(value).model_validate({**(fields_of(value) or {}), **changes})
     result = copy.deepcopy(value)
     for key, part in changes.items():
         setattr(result, key, part)
@@ -96,8 +96,7 @@ def build_on_meta(build: Build, value: Any) -> nn.Module:
     except Exception as error:
         raise PlanError(
             f"build({_short(value)}) failed on the meta device: {type(error).__name__}: {error}; build must "
-            f"run under "
-            'torch.device("meta") (no .item(), no device="cpu")'
+            'run under torch.device("meta") (no .item(), no device="cpu")'
         ) from error
     if not isinstance(model, nn.Module):
         raise PlanError(f"build({_short(value)}) returned {type(model).__name__}; it must return a torch.nn.Module")

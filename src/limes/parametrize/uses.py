@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from limes.parametrize.trace import Graph, Node
 
 Label = str
@@ -213,7 +215,7 @@ def _is_lookup(node: Node) -> bool:
     """Rows picked by a tensor of indices that depends on no input."""
     if node.op == "__getitem__":
         index = next((value for key, value in node.constants.items() if key in (1, "other")), None)
-        return hasattr(index, "dtype") and not index.dtype.is_floating_point  # type: ignore[union-attr]
+        return isinstance(index, Tensor) and not index.is_floating_point()
     return node.op in ("embedding", "index_select")
 
 

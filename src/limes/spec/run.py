@@ -13,6 +13,8 @@ from limes.spec.data import DataSpec
 from limes.spec.model import ModelSpec
 from limes.spec.training import TrainingSpec
 
+InitKind = Literal["normal", "uniform", "constant", "own"]
+
 
 class TensorSettings(Spec):
     """Absolute settings of one tensor, as a training script needs them.
@@ -28,7 +30,7 @@ class TensorSettings(Spec):
         multiplier: Factor on the output of the map that this tensor belongs to; 1 leaves the forward pass alone.
     """
 
-    init: Literal["normal", "uniform", "constant", "own"]
+    init: InitKind
     init_mean: float
     init_std: Annotated[float, Field(ge=0)]
     lr: Annotated[float, Field(ge=0)]

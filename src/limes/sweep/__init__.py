@@ -1,6 +1,6 @@
 """From a study to its result table: expand, estimate, run on local workers, extend grids."""
 
-from limes.sweep.build import PlannedRun, Workbench, build_run, expand, fill_model, plan_between, plan_for, resize
+from limes.sweep.build import PlannedRun, Workbench, build_run, expand, fill_model, plan_between, resize
 from limes.sweep.cost import RunCost, run_cost
 from limes.sweep.driver import SweepOutcome, SweepView, run_sweep
 from limes.sweep.grid import Curve, Extension, initial_grid, missing_points
@@ -21,7 +21,6 @@ __all__ = [
     "initial_grid",
     "missing_points",
     "plan_between",
-    "plan_for",
     "resize",
     "run_cost",
     "run_sweep",

@@ -140,12 +140,6 @@ def _build(spec: ModelSpec) -> nn.Module:
     return build_model(spec, generator=torch.Generator().manual_seed(0))
 
 
-def plan_for(study: StudySpec, choice: ParametrizationChoice, *, axis: str, size: int, data: DataSource) -> Plan:
-    """The plan of one size of a study."""
-    base = fill_model(study.model, data)
-    return plan_between(base, resize(base, axis, size), choice, study.training)
-
-
 def expand(study: StudySpec, *, base_dir: Path | None = None) -> list[PlannedRun]:
     """All points that a study starts with; points of several curves may share a run."""
     return list(Workbench(study, base_dir=base_dir).initial())

@@ -4,7 +4,6 @@ The seconds are a first guess that orders the queue (costliest first) and weighs
 rescales it by what finished runs really took.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,7 +14,7 @@ from limes.spec import ModelSpec, RunSpec, TransformerSpec
 # (kernel launches, the optimizer's and autograd's bookkeeping), and the rest at this speed.
 SECONDS_PER_TENSOR = 2.2e-4
 FLOPS_PER_SECOND = 6.5e10
-# Diverged runs stop early and evaluations are forward passes only: a third of a step each.
+# An evaluation is a forward pass only: a third of a step.
 EVALUATION_FRACTION = 1 / 3
 
 
@@ -36,26 +35,21 @@ class RunCost:
     num_tokens: int
 
 
-def run_cost(spec: RunSpec, *, num_validation: int = 1) -> RunCost:
-    """Expected cost of `spec`, whose evaluation takes `num_validation` batches of the training size."""
+def run_cost(spec: RunSpec) -> RunCost:
+    """Expected cost of `spec`; an evaluation counts as one batch of the training size."""
     training = spec.training
     context = spec.model.context if isinstance(spec.model, TransformerSpec) else 1
     batch_tokens = training.batch_size * context
     flops_per_step = _flops(spec.model, batch_tokens)
     step_seconds = SECONDS_PER_TENSOR * len(spec.tensors) + flops_per_step / FLOPS_PER_SECOND
     evaluations = 1 + (0 if training.eval_every is None else (training.steps - 1) // training.eval_every)
-    steps = training.steps + evaluations * num_validation * EVALUATION_FRACTION
+    steps = training.steps + evaluations * EVALUATION_FRACTION
     return RunCost(
         seconds=steps * step_seconds,
         flops=float(flops_per_step) * training.steps,
         num_params=_params(spec.model),
         num_tokens=batch_tokens * training.steps,
     )
-
-
-def total_seconds(costs: Iterable[RunCost]) -> float:
-    """Sum of the expected seconds."""
-    return sum(cost.seconds for cost in costs)
 
 
 @lru_cache(maxsize=1024)
