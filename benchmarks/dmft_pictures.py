@@ -1,12 +1,16 @@
-"""Draw the pictures of docs/theory/dmft*.md and p2_spin_glass.md as small SVG files: python
-benchmarks/dmft_pictures.py.
+"""Draw the pictures of docs/theory/dmft*.md and p2_spin_glass.md; needs `pip install -e '.[plots]'`.
+
+python benchmarks/dmft_pictures.py
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from cycler import cycler
 
 from limes.theory.dynamics import (
     MLPProblem,
@@ -29,56 +33,27 @@ from limes.theory.dynamics import (
     train_network,
 )
 
+matplotlib.use("svg")
 OUT = Path(__file__).resolve().parent.parent / "docs" / "theory"
-COLOURS = ("#1f4e79", "#c0504d", "#4f8f3a", "#7f6bb3", "#b8860b")
-WIDTH, HEIGHT, PAD = 520, 300, 46
+COLOURS = ("#1f4e79", "#c0504d", "#4f8f3a", "#7f6bb3")
 Curve = tuple[str, Sequence[float], Sequence[float]]
+# Equal runs must write equal files: no date, no random identifiers.
+matplotlib.rcParams.update({"svg.hashsalt": "limes", "svg.fonttype": "none", "axes.prop_cycle": cycler(color=COLOURS)})
 
 
 def picture(name: str, curves: list[Curve], *, x: str, y: str, band: Curve | None = None) -> None:
-    """One line plot: curves with a legend, and an optional band given by (label, low, high) over the
-    first x.
-    """
-    xs = np.concatenate([np.asarray(c[1], float) for c in curves])
-    ys = np.concatenate([np.asarray(c[2], float) for c in curves] + ([np.array(band[1:]).ravel()] if band else []))
-    low, high = float(min(ys.min(), 0.0)), float(ys.max())
-
-    def point(a: float, b: float) -> str:
-        u = PAD + (a - xs.min()) / (xs.max() - xs.min()) * (WIDTH - PAD - 14)
-        v = HEIGHT - PAD + 10 - (b - low) / (high - low) * (HEIGHT - PAD - 8)
-        return f"{u:.1f},{v:.1f}"
-
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="sans-serif" font-size="11">'
-    ]
-    parts.append(f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>')
+    """One line plot: curves with a legend, and an optional band given by (label, low, high) over the first x."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.7), layout="constrained")
+    for index, (label, horizontal, vertical) in enumerate(curves):
+        axes.plot(horizontal, vertical, label=label, linestyle="--" if index else "-")
     if band:
-        first = list(np.asarray(curves[0][1], float))
-        ring = [point(a, b) for a, b in zip(first, band[2])]
-        ring += [point(a, b) for a, b in zip(first[::-1], list(band[1])[::-1])]
-        parts.append(f'<polygon points="{" ".join(ring)}" fill="#1f4e79" opacity="0.18"/>')
-    for index, (label, a, b) in enumerate(curves):
-        colour, dash = COLOURS[index % len(COLOURS)], "" if index == 0 else ' stroke-dasharray="5 3"'
-        line = " ".join(point(u, v) for u, v in zip(a, b))
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.8"{dash}/>')
-        parts.append(f'<text x="{WIDTH - 14}" y="{20 + 14 * index}" fill="{colour}" text-anchor="end">{label}</text>')
-    if band:
-        parts.append(
-            f'<text x="{WIDTH - 14}" y="{20 + 14 * len(curves)}" fill="#557" text-anchor="end">{band[0]}</text>'
-        )
-    base = HEIGHT - PAD + 10
-    parts.append(f'<path d="M{PAD} 8V{base}H{WIDTH - 14}" fill="none" stroke="#444"/>')
-    for value in np.linspace(xs.min(), xs.max(), 5):
-        parts.append(
-            f'<text x="{point(value, low).split(",")[0]}" y="{base + 14}" text-anchor="middle">{value:.3g}</text>'
-        )
-    for value in np.linspace(low, high, 5):
-        v = float(point(xs.min(), value).split(",")[1])
-        parts.append(f'<text x="{PAD - 5}" y="{v + 4:.1f}" text-anchor="end">{value:.2g}</text>')
-    parts.append(f'<text x="{(WIDTH + PAD) / 2}" y="{HEIGHT - 6}" text-anchor="middle">{x}</text>')
-    parts.append(f'<text x="{PAD + 6}" y="18">{y}</text></svg>')
-    (OUT / f"{name}.svg").write_text("\n".join(parts) + "\n")
+        axes.fill_between(curves[0][1], band[1], band[2], label=band[0], alpha=0.18, color=COLOURS[0])
+    axes.set(xlabel=x, ylabel=y)
+    axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(OUT / f"{name}.svg", metadata={"Date": None})
+    plt.close(figure)
 
 
 def problem(**changes: object) -> MLPProblem:
