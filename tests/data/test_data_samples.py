@@ -89,6 +89,9 @@ def test_digits_layouts_tasks_and_sizes_agree() -> None:
     expected = torch.where(torch.nn.functional.one_hot(targets, 10).bool(), 0.9, -0.1)
     assert torch.allclose(image_targets[:500], expected)
     assert torch.equal(flat.validation()[0][0], image.validation()[0][0].flatten(1))
+    parity = build_data(DigitsSpec(num_samples=500, task="parity"), seed=0, batch_size=500)
+    assert (parity.task, parity.num_outputs) == ("regression", 1)
+    assert torch.equal(parity.batch(0)[1][:, 0] > 0, targets % 2 == 0)
 
 
 @pytest.mark.parametrize("spec", SYNTHETIC, ids=lambda spec: spec.source)

@@ -1,6 +1,7 @@
 """The 1797 handwritten digits of 8x8 pixels that scikit-learn ships."""
 
 import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ def load_digits(spec: DigitsSpec, *, base_dir: Path) -> SampleContent:
     """Pixels standardized by one mean and one deviation over all pixels of the training side of the split.
 
     One pair for the whole image: pixels at the border are almost constant, and their own deviation would blow
-    up single strokes. `regression` targets are one-hot vectors minus 1/10. `num_samples` keeps the first so
-    many training samples; validation and standardization do not depend on it.
+    up single strokes. `regression` targets are one-hot vectors minus 1/10, `parity` targets one number, +1 for
+    even digits and -1 for odd ones. `num_samples` keeps the first so many training samples; validation and
+    standardization do not depend on it.
 
     Raises:
         DataError: scikit-learn is missing, or `num_samples` is more than there are.
@@ -37,21 +39,32 @@ def load_digits(spec: DigitsSpec, *, base_dir: Path) -> SampleContent:
     inputs = ((pixels - mean) / deviation).float()
     if spec.layout == "image":
         inputs = inputs.reshape(-1, 1, 8, 8)
-    targets = classes if spec.task == "classification" else _centered_one_hot(classes)
+    targets = _TARGETS[spec.task](classes)
     train = train[:num_samples]
     return SampleContent(
-        task=spec.task,
+        task="classification" if spec.task == "classification" else "regression",
         inputs=inputs[train],
         targets=targets[train],
         validation_inputs=inputs[held_out],
         validation_targets=targets[held_out],
-        num_outputs=_NUM_CLASSES,
+        num_outputs=1 if spec.task == "parity" else _NUM_CLASSES,
         label=label,
     )
 
 
 def _centered_one_hot(classes: Tensor) -> Tensor:
     return torch.nn.functional.one_hot(classes, _NUM_CLASSES).float() - 1 / _NUM_CLASSES
+
+
+def _parity(classes: Tensor) -> Tensor:
+    return (1.0 - 2.0 * (classes % 2))[:, None]
+
+
+_TARGETS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "classification": lambda classes: classes,
+    "regression": _centered_one_hot,
+    "parity": _parity,
+}
 
 
 @functools.lru_cache(maxsize=1)

@@ -60,11 +60,11 @@ class ParquetSpec(Spec):
 
 
 class DigitsSpec(Spec):
-    """The 1797 8x8 digits that scikit-learn ships."""
+    """The 1797 8x8 digits that scikit-learn ships; `parity` is one number per image, +1 for even digits and -1 for odd."""
 
     source: Literal["digits"] = "digits"
     layout: Literal["flat", "image"] = "flat"
-    task: Literal["classification", "regression"] = "classification"
+    task: Literal["classification", "regression", "parity"] = "classification"
     num_samples: Count | None = None
     validation_fraction: Fraction = 0.2
 
