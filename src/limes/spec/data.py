@@ -60,7 +60,7 @@ class ParquetSpec(Spec):
 
 
 class DigitsSpec(Spec):
-    """The 1797 8x8 digits that scikit-learn ships; `parity` is one number per image, +1 for even digits and -1 for odd."""
+    """The 1797 8x8 digits that scikit-learn ships; the task `parity` is one number, +1 for even digits, -1 for odd."""
 
     source: Literal["digits"] = "digits"
     layout: Literal["flat", "image"] = "flat"

@@ -6,7 +6,7 @@ Source: Bordelon & Pehlevan, arXiv:2205.09653 (the limit); the discrete-time equ
 docs/theory/dmft.md.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from limes.theory.dynamics.particles import Network
 from limes.theory.dynamics.problem import MLPProblem
@@ -28,6 +28,7 @@ def solve_dmft_mlp(
     memory_limit: float = 4.0,
     time_limit: float = 600.0,
     throw: bool = True,
+    progress: Callable[[float], None] | None = None,
 ) -> DMFTResult:
     """Outputs, kernels and field distributions of an infinitely wide multilayer perceptron during training.
 
@@ -49,6 +50,7 @@ def solve_dmft_mlp(
         memory_limit: Refuse beyond this many predicted GiB.
         time_limit: Refuse beyond this many predicted CPU seconds.
         throw: Raise when the run fails; otherwise return it with its status.
+        progress: Called after each time with the share of the work that is done, 0 to 1.
 
     Returns:
         A `DMFTResult`; `status` is DIVERGED when the outputs left every bound (NaN from that step on) and
@@ -80,5 +82,6 @@ def solve_dmft_mlp(
         field_times=field_times,
         memory_limit=memory_limit,
         time_limit=time_limit,
+        progress=progress,
     )
     return run_particles(problem, Network(responses=responses), settings=settings, throw=throw)

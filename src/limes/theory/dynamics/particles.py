@@ -10,7 +10,7 @@ Letters: S particles, T times, P_all samples (training first), C outputs; h, z, 
 readout; c, b coordinates of phi(h) and g in the revealed bases.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -126,8 +126,8 @@ class Particles:
         self._features = [FieldStore(num_particles=size) for size in sizes]
         self._gradients = [FieldStore(num_particles=size) for size in reversed(sizes)]
 
-    def run(self) -> Trajectory:
-        """Walk through all times."""
+    def run(self, on_time: Callable[[int], None] | None = None) -> Trajectory:
+        """Walk through all times; `on_time` is told each one that is done."""
         columns, num_times = self.columns, self.problem.num_times
         trajectory = Trajectory(
             outputs=np.full((num_times, *columns.targets.shape), np.nan),
@@ -164,6 +164,8 @@ class Particles:
                 if self.network.tangent:
                     advanced = outputs + self._tangent_step(t, weighted, step)
                 self._update(t, weighted, step)
+            if on_time is not None:
+                on_time(t)
         return trajectory
 
     def _forward(self) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:

@@ -9,7 +9,7 @@ Source: Bordelon, Noci, Li, Hanin & Pehlevan, arXiv:2309.16620 (alpha = 1/2); in
 docs/theory/dmft_resnet.md.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,6 +128,7 @@ def solve_dmft_resnet(
     memory_limit: float = 4.0,
     time_limit: float = 600.0,
     throw: bool = True,
+    progress: Callable[[float], None] | None = None,
 ) -> DMFTResult:
     """Outputs, kernels and field distributions of an infinitely wide residual network during training.
 
@@ -149,6 +150,7 @@ def solve_dmft_resnet(
         memory_limit: As `solve_dmft_mlp`.
         time_limit: As `solve_dmft_mlp`.
         throw: As `solve_dmft_mlp`.
+        progress: As `solve_dmft_mlp`.
 
     Raises:
         SpecError: A setting is out of range, or the predicted cost is beyond a limit.
@@ -175,6 +177,7 @@ def solve_dmft_resnet(
         field_times=field_times,
         memory_limit=memory_limit,
         time_limit=time_limit,
+        progress=progress,
     )
     network = Network(branch=problem.branch_scale, residual=True, responses=responses)
     return run_particles(problem, network, settings=settings, throw=throw)

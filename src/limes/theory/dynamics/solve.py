@@ -1,7 +1,7 @@
 """The common course of every particle solver: check, predict the cost, run the randomizations, summarise."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ class Settings:
     field_times: Collection[int] | None = None
     memory_limit: float = 4.0
     time_limit: float = 600.0
+    progress: Callable[[float], None] | None = None
 
     def __post_init__(self) -> None:
         check_count("num_particles", self.num_particles, least=2)
@@ -56,6 +57,7 @@ def run_particles(problem: Any, network: Network, *, settings: Settings, throw: 
     start = time.process_time()
     runs = []
     for scramble in range(settings.num_scrambles):
+        on_time = _reporter(settings, scramble=scramble, num_times=problem.num_times)
         sources = noise_sources(
             settings.noise,
             num_particles=settings.num_particles,
@@ -72,7 +74,7 @@ def run_particles(problem: Any, network: Network, *, settings: Settings, throw: 
             tolerance=settings.tolerance,
             recording=recording,
         )
-        runs.append(particles.run())
+        runs.append(particles.run(on_time))
     return conclude(
         runs,
         problem=problem,
@@ -82,6 +84,15 @@ def run_particles(problem: Any, network: Network, *, settings: Settings, throw: 
         full_rank=settings.noise == "independent",
         throw=throw,
     )
+
+
+def _reporter(settings: Settings, *, scramble: int, num_times: int) -> Callable[[int], None] | None:
+    """From a finished time of a randomization to the share of all work that is done."""
+    if settings.progress is None:
+        return None
+    report = settings.progress
+    # A step costs as the rank it works at, which grows about as the number of queries to the power 0.68.
+    return lambda t: report((scramble + ((t + 1) / num_times) ** 1.68) / settings.num_scrambles)
 
 
 def _recording(settings: Settings, *, last: int) -> Recording:
