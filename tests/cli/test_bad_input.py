@@ -136,6 +136,17 @@ def test_a_malformed_study_is_answered_by_one_sentence(limes, tmp_path, place: s
     assert not (tmp_path / "out").exists(), "nothing may be started"
 
 
+def test_two_wrong_fields_are_both_named_as_the_file_spells_them(limes, tmp_path) -> None:
+    study = edited("model.width", 0) | {"level": 2}
+    write(tmp_path / "study.toml", study)
+    complained(limes("sweep", tmp_path / "study.toml", "--dry-run"), " model.width:", "; level:")
+
+
+def test_a_dry_run_refuses_what_the_sweep_would(limes, tmp_path) -> None:
+    write(tmp_path / "study.toml", edited("recommend", {"name": "best"}))
+    complained(limes("sweep", tmp_path / "study.toml", "--dry-run"), "best", "completep")
+
+
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe\x00", b"[" * 4000, b"", b"a = 1\na = 2"])
 def test_a_file_that_is_no_study(limes, tmp_path, content: bytes) -> None:
     path = tmp_path / "study.toml"
@@ -152,6 +163,7 @@ def test_a_file_that_is_no_study(limes, tmp_path, content: bytes) -> None:
         (["transfer", "--target", "heads=8"], "heads"),
         (["transfer", "--target", "width=8,width=9"], "width"),
         (["transfer", "--target", "width=1000"], "1000"),
+        (["transfer", "--target", "width=123456789"], "1000000"),
         (["transfer", "--seeds", "0"], "seeds"),
         (["transfer", "--workers", "0"], "workers"),
         (["transfer", "--workers", "two"], "workers"),
@@ -194,6 +206,13 @@ def test_a_file_that_is_no_database_is_a_store_error(limes, tmp_path) -> None:
     (tmp_path / "limes.db").write_text("not a database at all, but long enough to be read as one" * 20)
     outcome = limes("status", tmp_path)
     assert outcome.code == 3 and len(outcome.err.strip().splitlines()) == 1
+
+
+def test_a_file_where_a_folder_is_expected(limes, tmp_path) -> None:
+    write(tmp_path / "study.toml", TINY)
+    (tmp_path / "out").write_text("")
+    outcome = limes("sweep", tmp_path / "study.toml", "--out", tmp_path / "out")
+    assert outcome.code == 3 and "a folder was expected" in outcome.err
 
 
 def test_help_and_version_work_in_a_process_of_their_own() -> None:

@@ -59,6 +59,7 @@ def test_the_verdict_file_holds_what_it_promises(finished) -> None:
     verdict = json.loads((finished / "out" / "verdict.json").read_text())
     assert {"panels", "recommendation", "forecast", "status"} <= verdict.keys()
     assert verdict["status"] == "complete" and "Student-t" in verdict["rule"]
+    assert verdict["loss_unit"] == "half squared error"
     names = {
         "axis",
         "parametrization",

@@ -229,7 +229,7 @@ def test_locked_database_is_one_sentence(store: Store, monkeypatch: pytest.Monke
 
 def test_folder_that_is_a_file(tmp_path: Path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(StoreError, match="File exists"):
+    with pytest.raises(StoreError, match="a folder was expected"):
         Store.create(tmp_path / "out")
 
 

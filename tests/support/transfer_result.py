@@ -234,6 +234,7 @@ def make_result(**changes: object) -> TransferResult:
             "data": {"source": "corpus", "fingerprint": "8a9de81e614826a9"},
             "seeds": [0, 1],
         },
+        "loss_unit": "nats per token",
     }
     return TransferResult(**{**fields, **changes})  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ import pytest
 from limes.core.errors import SpecError
 from limes.core.status import RunStatus
 from limes.spec import RunSpec, StudySpec
-from limes.store import NewRun, Store
+from limes.store import OVER_BUDGET, NewRun, Store
 from limes.sweep import SweepView, build_run, expand, run_sweep
 from limes.sweep.worker import Worker, main
 from limes.train import train
@@ -120,6 +120,8 @@ def test_orphan_leaves(tmp_path: Path):
 def test_time_budget_stops_extension(tmp_path: Path):
     outcome = run_sweep(study(time_budget_s=1e-3), tmp_path / "out", workers=1)
     assert outcome.status == "complete" and outcome.num_added == 0
+    with Store.open(outcome.folder) as store:
+        assert int(store.note(OVER_BUDGET)) > 0, "the report must be able to say what was left out"
 
 
 @pytest.mark.parametrize("damage", ["none", "flip", "truncate", "remove"])

@@ -25,6 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 
 BUDGETS = ("quick", "default", "full")
 SIZES = ("width", "depth")
+MAX_SIZE = 1_000_000
 
 
 def parse_sizes(text: str, *, flag: str) -> dict[str, int]:
@@ -35,10 +36,12 @@ def parse_sizes(text: str, *, flag: str) -> dict[str, int]:
     """
     sizes: dict[str, int] = {}
     for part in text.split(","):
-        match = re.fullmatch(r"\s*([a-z_]+)\s*=\s*([0-9]{1,7})\s*", part)
-        if match is None or match[1] not in SIZES or match[1] in sizes or int(match[2]) < 1:
-            raise SpecError(f"{flag} {text!r}: expected width=W, depth=D or both, each once and at least 1")
+        match = re.fullmatch(r"\s*([a-z_]+)\s*=\s*([0-9]{1,18})\s*", part)
+        if match is None or match[1] not in SIZES or match[1] in sizes:
+            raise SpecError(f"{flag} {text!r}: expected width=W, depth=D or both, each once and a whole number")
         sizes[match[1]] = int(match[2])
+        if not 1 <= sizes[match[1]] <= MAX_SIZE:
+            raise SpecError(f"{flag} {text!r}: {match[1]} {match[2]} must lie between 1 and {MAX_SIZE}")
     return sizes
 
 

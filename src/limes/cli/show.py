@@ -1,6 +1,6 @@
 """`limes show`: the members of each family, with their sources."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
@@ -28,8 +28,13 @@ def _members(family: str) -> list[tuple[str, str]]:
         return [(name, f"{member.summary} [{member.source}]") for name, member in PARAMETRIZATIONS.items()]
     if family == "optimizers":
         from limes.optim import OPTIMIZERS
+        from limes.spec.training import OptimizerSpec
 
-        return [(name, f"[{member.source}]") for name, member in OPTIMIZERS.items()]
+        studied = get_args(OptimizerSpec.model_fields["name"].annotation)
+        return [
+            (name, f"[{member.source}]" + ("" if name in studied else "; in plans, not in studies"))
+            for name, member in OPTIMIZERS.items()
+        ]
     if family == "models":
         from limes.models import MODELS
 

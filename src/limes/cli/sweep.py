@@ -33,5 +33,6 @@ def sweep(
     with SweepProgress() as progress:
         outcome = run_sweep(study, out, workers=count, progress=progress, base_dir=base_dir)
     done = f"{outcome.progress.finished} of {outcome.progress.total} runs finished, {outcome.num_failed} of them failed"
-    typer.echo(f"{outcome.status}: {done}; the store is {outcome.folder}")
+    word = "complete" if outcome.status == "complete" else "interrupted (the same command again goes on)"
+    typer.echo(f"{word}: {done}; the store is {outcome.folder}")
     raise typer.Exit(1 if outcome.num_failed or outcome.status != "complete" else 0)

@@ -55,8 +55,8 @@ class PanelResult:
         seed_deviation: Octaves, pooled over the sizes with several seeds; the prior where none has.
         degrees_of_freedom: Of the pooled deviation; 0 where the prior was used.
         drift_octaves: Optimum at the largest size minus at the smallest; None if either is unknown.
-        transfer_regret: Loss lost at the largest size by using the smallest size's optimum, nats; None if that
-            learning rate diverges there, lies outside the grid, or is unknown (`regret_note` says which).
+        transfer_regret: Loss lost at the largest size by using the smallest size's optimum, in units of the loss;
+            None if that learning rate diverges there, lies outside the grid, or is unknown (`regret_note` says which).
         seed_drifts: (seed, drift) for each seed that both ends share.
         fixed_lr: One row for each learning rate that all sizes have.
         improves_with_size: The verdict of the fixed-rate row nearest the smallest size's optimum.
@@ -188,6 +188,7 @@ class TransferResult:
         status: "complete", or "incomplete" with the sentences of what is missing in `notes`.
         counts: Number of distinct runs by status word.
         provenance: Versions, data fingerprint, seeds, machine-independent facts of what ran.
+        loss_unit: What losses and regrets are measured in.
     """
 
     study: dict[str, Any]
@@ -202,6 +203,7 @@ class TransferResult:
     notes: tuple[str, ...]
     counts: dict[str, int]
     provenance: dict[str, Any]
+    loss_unit: str
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `verdict.json`: plain JSON."""
@@ -211,6 +213,7 @@ class TransferResult:
             "notes": self.notes,
             "rule": rule_sentence(self.level, self.tolerance_octaves, self.prior_octaves),
             "level": self.level,
+            "loss_unit": self.loss_unit,
             "tolerance_octaves": self.tolerance_octaves,
             "panels": [panel.to_dict() for panel in self.panels],
             "claims": [{name: getattr(claim, name) for name in claim_names} for claim in self.claims],

@@ -10,7 +10,8 @@ from limes.compare.transfer import analyse_panels, drift_claims
 from limes.core.status import RunStatus
 from limes.parametrize import Plan
 from limes.spec import StudySpec
-from limes.store import Store, SweepRow
+from limes.store import OVER_BUDGET, TASK, Store, SweepRow
+from limes.train.loss import UNITS
 
 
 def analyse_transfer(
@@ -57,6 +58,11 @@ def analyse_transfer(
             level=study.level,
         )
     notes = _notes(rows, panels, recommended=label)
+    if over_budget := int(store.note(OVER_BUDGET) or 0):
+        notes += (
+            f"The time budget of {study.time_budget_s:g} s kept {over_budget} more learning rates from the grids; "
+            "the same command again goes on with them.",
+        )
     counts = {status.value: number for status, number in store.progress().counts.items()}
     unfinished = sum(number for status, number in counts.items() if not RunStatus(status).finished)
     return TransferResult(
@@ -72,6 +78,7 @@ def analyse_transfer(
         notes=notes,
         counts=counts,
         provenance=dict(provenance),
+        loss_unit=UNITS.get(store.note(TASK) or "", "units of the loss"),
     )
 
 

@@ -7,7 +7,7 @@ from limes.parametrize.plan import Plan
 from limes.parametrize.planner import plan
 from limes.parametrize.row import PlanRow
 from limes.parametrize.scaling import Parametrization, Scales, TensorFacts
-from limes.parametrize.table import PARAMETRIZATIONS
+from limes.parametrize.table import PARAMETRIZATIONS, choose_parametrization
 
 __all__ = [
     "HORIZONS",
@@ -22,6 +22,7 @@ __all__ = [
     "Scales",
     "TensorFacts",
     "attach_multipliers",
+    "choose_parametrization",
     "classify_abc",
     "group_parameters",
     "init_tensors_",

@@ -24,7 +24,7 @@ from limes.parametrize.plan import Form, Plan
 from limes.parametrize.prescribe import DECAY_MODES, DecayMode, Prescription, share_settings
 from limes.parametrize.scaling import Parametrization
 from limes.parametrize.sizes import Build
-from limes.parametrize.table import PARAMETRIZATIONS
+from limes.parametrize.table import choose_parametrization
 from limes.parametrize.trace import Graph
 from limes.spec.base import Spec
 from limes.spec.study import ParametrizationChoice
@@ -102,7 +102,7 @@ def plan(
     >>> [(row["role"], row["lr_scale"]) for row in made.rows]
     [('embedding', 1.0), ('vector', 1.0), ('readout', 0.25), ('finite', 1.0)]
     """
-    chosen = _choose(parametrization, alpha=alpha, gamma0=gamma0)
+    chosen = choose_parametrization(parametrization, alpha=alpha, gamma0=gamma0)
     if optimizer not in OPTIMIZERS:
         raise PlanError(f"optimizer {optimizer!r} has no rule; known: {', '.join(OPTIMIZERS)}")
     if weight_decay not in DECAY_MODES:
@@ -146,18 +146,6 @@ def plan(
         entries=tuple(share_settings(rows, chosen)),
     )
     return made.as_form(form)
-
-
-def _choose(
-    value: str | Parametrization | ParametrizationChoice, *, alpha: float | None, gamma0: float | None
-) -> Parametrization:
-    if isinstance(value, Parametrization):
-        return value.configure(alpha=alpha, gamma0=gamma0)
-    if isinstance(value, ParametrizationChoice):
-        alpha, gamma0, value = value.alpha, value.gamma0, value.name
-    if value not in PARAMETRIZATIONS:
-        raise PlanError(f"parametrization {value!r} is unknown; known: {', '.join(PARAMETRIZATIONS)}")
-    return PARAMETRIZATIONS[value].configure(alpha=alpha, gamma0=gamma0)
 
 
 def _attention(

@@ -19,7 +19,6 @@ from limes.report.training import Curves, training_figures
 from limes.report.words import BADGES, TONES, answer_lines, claim_sentence, panel_details, panel_sentence, signed, span
 
 QUESTION = "Does the tuned learning rate survive when the network grows?"
-_REGRESSION_SOURCES = ("gaussian", "power_law", "teacher", "circle")
 
 
 def write_transfer_report(result: TransferResult, path: Path, *, curves: Curves) -> None:
@@ -39,7 +38,7 @@ def write_transfer_report(result: TransferResult, path: Path, *, curves: Curves)
 
 def transfer_page(result: TransferResult, *, curves: Curves) -> Page:
     """The same page, not yet rendered."""
-    unit = loss_unit(result.study)
+    unit = result.loss_unit
     axes = dict.fromkeys(panel.axis for panel in result.panels)
     colors = panel_colors(result.panels)
     name = str(result.study.get("name", "unnamed"))
@@ -59,14 +58,6 @@ def transfer_page(result: TransferResult, *, curves: Curves) -> Page:
         ),
         footer="Written by limes. This file loads nothing from the network.",
     )
-
-
-def loss_unit(study: Mapping[str, object]) -> str:
-    """Unit of the loss, from the study's data."""
-    data = study.get("data")
-    settings = data if isinstance(data, Mapping) else {}
-    regression = settings.get("task") == "regression" or settings.get("source") in _REGRESSION_SOURCES
-    return "half squared error" if regression else "nats"
 
 
 def _verdict_section(result: TransferResult, unit: str) -> Section:
@@ -105,7 +96,7 @@ def _axis_section(
     curves: Curves,
     colors: Mapping[str, tuple[str, str, str]],
 ) -> Section:
-    axis, label = panels[0].axis, f"loss ({loss_unit(result.study)})"
+    axis, label = panels[0].axis, f"loss ({result.loss_unit})"
     bigger = "Wider" if axis == "width" else "Deeper"
     return Section(
         anchor=axis,

@@ -13,6 +13,9 @@ from limes.core.errors import SpecError
 from limes.spec.study import StudySpec
 
 MAX_BYTES = 1_000_000
+MAX_COMPLAINTS = 4
+# Fields that are unions of specs, told apart by a tag.
+TAGGED = ("model", "data")
 
 
 def load_study(path: Path, *, settings: Sequence[str] = ()) -> StudySpec:
@@ -101,15 +104,33 @@ def _index(place: list[Any], part: str, setting: str) -> int:
 
 
 def _sentence(error: ValidationError, name: str) -> str:
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    field = ".".join(str(part) for part in first["loc"]) or "study"
-    message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] in ("missing", "value_error") else f" (got {_short(first['input'])})"
-    if first["type"] == "extra_forbidden":
+    problems = [_complaint(problem) for problem in error.errors(include_url=False)]
+    more = [f"and {len(problems) - MAX_COMPLAINTS} more"] if len(problems) > MAX_COMPLAINTS else []
+    return f"{name}: " + "; ".join(problems[:MAX_COMPLAINTS] + more)
+
+
+def _complaint(problem: Mapping[str, Any]) -> str:
+    """One wrong field in words: where, what was expected, what was got."""
+    place, kind, context = list(problem["loc"]), problem["type"], problem.get("ctx", {})
+    if len(place) > 1 and place[0] in TAGGED:
+        # Pydantic puts the chosen member of the union into the path; the file has no such level.
+        del place[1]
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
+    got = f" (got {_short(problem['input'])})"
+    if kind in ("missing", "value_error"):
+        got = ""
+    if kind == "extra_forbidden":
         message = "there is no such field; check its spelling"
-    more = f"; and {len(problems) - 1} more" if len(problems) > 1 else ""
-    return f"{name}: {field}: {message[:1].lower()}{message[1:]}{got}{more}"
+    elif kind == "too_short":
+        message, got = f"expected {context['min_length']} or more entries, got {context['actual_length']}", ""
+    elif kind == "union_tag_invalid":
+        place.append(context["discriminator"].strip("'"))
+        message, got = f"expected one of {context['expected_tags'].replace(chr(39), '')}", f" (got {context['tag']!r})"
+    elif kind == "union_tag_not_found":
+        place.append(context["discriminator"].strip("'"))
+        message, got = "is missing; `limes show` lists the names", ""
+    field = ".".join(str(part) for part in place) or "study"
+    return f"{field}: {message[:1].lower()}{message[1:]}{got}"
 
 
 def _short(value: Any) -> str:

@@ -49,5 +49,6 @@ class TrainingSpec(Spec):
     @model_validator(mode="after")
     def _warmup_fits(self) -> "TrainingSpec":
         if self.warmup_steps >= self.steps:
-            raise ValueError(f"warmup_steps {self.warmup_steps} must be below steps {self.steps}")
+            default = "" if "warmup_steps" in self.model_fields_set else " (the default)"
+            raise ValueError(f"warmup_steps {self.warmup_steps}{default} must be below steps {self.steps}")
         return self

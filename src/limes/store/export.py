@@ -17,12 +17,14 @@ def export_rows(rows: Sequence[SweepRow], path: Path) -> None:
     """Write `rows` to `path`; its suffix decides the format.
 
     Raises:
-        SpecError: Unknown suffix, or Parquet without pyarrow.
+        SpecError: Unknown suffix, no such folder, or Parquet without pyarrow.
         StoreError: The file cannot be written.
     """
     writer = FORMATS.get(path.suffix.lower())
     if writer is None:
         raise SpecError(f"{path}: the suffix {path.suffix!r} names no format; use one of {', '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise SpecError(f"{path}: there is no folder {path.parent}; make it, or give another path")
     records = [asdict(row) | {"status": row.status.value} for row in rows]
     write_atomically(path, writer(records))
 

@@ -7,6 +7,12 @@ from typing import Any
 from limes.core.status import RunStatus
 from limes.store.files import Array
 
+TASK = "task"
+"""Name of the note on what the targets are: next_token, classification or regression."""
+
+OVER_BUDGET = "points_over_time_budget"
+"""Name of the note on how many points the study's time budget kept from the grids."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewRun:

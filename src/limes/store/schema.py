@@ -98,6 +98,9 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         raise StoreError(f"{path}: {_SENTENCES.get(code, f'SQLite says: {error}')}") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        where = error.filename or path
+        raise StoreError(f"{where}: a folder was expected, but a file stands in its way; give another path") from error
     except OSError as error:
         where = error.filename or path
         raise StoreError(f"{where}: {error.strerror or error}; make space or give a writable folder") from error

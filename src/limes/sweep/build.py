@@ -20,7 +20,7 @@ from limes.core.rng import stream
 from limes.data import DataSource, build_data
 from limes.models import build_model
 from limes.optim import build_optimizer
-from limes.parametrize import Plan, plan
+from limes.parametrize import Plan, choose_parametrization, plan
 from limes.parametrize.apply import attach_multipliers, group_parameters, init_tensors_
 from limes.spec import (
     DataSpec,
@@ -70,6 +70,7 @@ class Workbench:
         self.study = study
         self.data = data_for(study.data, study.model, study.training, seed=study.first_seed, base_dir=base_dir)
         self.model = fill_model(study.model, self.data)
+        choose_parametrization(study.recommend)
         self._plans: dict[tuple[str, str, int], tuple[ModelSpec, Plan]] = {}
         self._choices: dict[tuple[str, str], ParametrizationChoice] = {
             (panel.axis, choice.label): choice for panel in study.panels for choice in panel.parametrizations

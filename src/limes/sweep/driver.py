@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from limes.core.status import RunStatus
 from limes.spec import StudySpec
-from limes.store import Progress, Store
+from limes.store import OVER_BUDGET, TASK, Progress, Store
 from limes.sweep.build import PlannedRun, Workbench
 from limes.sweep.grid import missing_points
 from limes.sweep.pool import CHECKPOINT_S, Pool, available_cores
@@ -100,7 +100,7 @@ def run_sweep(
     planned = list(bench.initial())
     with Store.create(out_dir) as store:
         store.freeze(study.to_dict())
-        for name, value in _provenance(base_dir).items():
+        for name, value in (_provenance(base_dir) | {TASK: bench.data.task}).items():
             store.set_note(name, value)
         add_points(store, planned)
         pool = Pool(folder=out_dir, size=workers or available_cores(), checkpoint_s=checkpoint_s)
@@ -123,6 +123,7 @@ class _Driver:
         self.state = store.progress()
         self.num_reused = self.state.finished
         self.added = 0
+        self.refused = 0
         self.interrupts = 0
         self.version = -1
         self.reported = 0.0
@@ -132,6 +133,7 @@ class _Driver:
         try:
             with self._signals():
                 complete = self._loop()
+            self.store.set_note(OVER_BUDGET, str(self.refused))
             store_is_sound = True
         finally:
             # After an error of the store, it cannot be asked to take the runs back; dead pids will be noticed.
@@ -174,7 +176,9 @@ class _Driver:
     def _extend(self) -> None:
         """Add the points that finished curves want, as far as the time budget allows."""
         wanted = missing_points(self.bench.study, self.store.rows())
-        planned = self._affordable([self.bench.point(item.curve, item.log2_lr) for item in wanted])
+        points = [self.bench.point(item.curve, item.log2_lr) for item in wanted]
+        planned = self._affordable(points)
+        self.refused = len(points) - len(planned)
         if planned:
             self.added += add_points(self.store, planned)
             self.state = self.store.progress()

@@ -21,6 +21,13 @@ def regression_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * functional.mse_loss(outputs, targets)
 
 
+UNITS: Mapping[str, str] = {
+    "next_token": "nats per token",
+    "classification": "nats",
+    "regression": "half squared error",
+}
+"""What the loss of each task is measured in."""
+
 LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "next_token": next_token_loss,
     "classification": classification_loss,
