@@ -9,9 +9,12 @@ from pathlib import Path
 
 from limes.data import SOURCES
 from limes.laws import LAWS
+from limes.measure import DIAGNOSTICS
 from limes.models import MODELS
 from limes.optim import OPTIMIZERS
 from limes.parametrize import PARAMETRIZATIONS
+from limes.theory.dynamics import SOLVERS
+from limes.theory.kernels import KERNELS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -21,6 +24,9 @@ FAMILIES = {
     "models": MODELS,
     "data sources": SOURCES,
     "laws": LAWS,
+    "solvers": SOLVERS,
+    "kernels": KERNELS,
+    "diagnostics": DIAGNOSTICS,
 }
 LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 CODE = re.compile(r"```.*?```|`[^`\n]*`|^    .*?$", re.DOTALL | re.MULTILINE)

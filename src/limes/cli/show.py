@@ -6,19 +6,19 @@ import typer
 
 from limes.core.errors import SpecError
 
-FAMILIES = ("parametrizations", "optimizers", "models", "data", "laws", "studies")
+FAMILIES = ("parametrizations", "optimizers", "models", "data", "laws", "solvers", "kernels", "diagnostics", "studies")
 
 
 def show(
     family: Annotated[str | None, typer.Argument(help=f"One of {', '.join(FAMILIES)}; all if left out.")] = None,
 ) -> None:
-    """List what there is: parametrizations, optimizers, models, data sources, laws, built-in studies."""
+    """List what there is: parametrizations, optimizers, models, data sources, laws, solvers, diagnostics, studies."""
     if family is not None and family not in FAMILIES:
         raise SpecError(f"show {family!r}: expected one of {', '.join(FAMILIES)}")
     for name in (family,) if family else FAMILIES:
         typer.echo(f"{name}")
         for member, text in _members(name):
-            typer.echo(f"  {member:18s} {text}")
+            typer.echo(f"  {member:22s} {text}")
 
 
 def _members(family: str) -> list[tuple[str, str]]:
@@ -47,6 +47,18 @@ def _members(family: str) -> list[tuple[str, str]]:
         from limes.laws import LAWS
 
         return [(name, f"{law.formula} [{law.source}]") for name, law in LAWS.items()]
+    if family == "solvers":
+        from limes.theory.dynamics import SOLVERS
+
+        return [(name, f"{member.scope} [{member.source}]") for name, member in SOLVERS.items()]
+    if family == "kernels":
+        from limes.theory.kernels import KERNELS
+
+        return [(name, _first_line(member)) for name, member in KERNELS.items()]
+    if family == "diagnostics":
+        from limes.measure import DIAGNOSTICS
+
+        return [(name, _first_line(member)) for name, member in DIAGNOSTICS.items()]
     from limes.cli.options import builtin_folder
 
     return [
