@@ -32,7 +32,9 @@ def transfer(
     check_target(study, sizes, base_dir)
     count = workers or available_cores()
     with SweepProgress(silent=as_json) as progress:
-        run_sweep(study, out, workers=count, progress=progress, base_dir=base_dir)
+        outcome = run_sweep(study, out, workers=count, progress=progress, base_dir=base_dir)
+    if outcome.status != "complete":
+        typer.echo("Interrupted: this is the answer of the runs so far; the same command again goes on.", err=True)
     result = answer(out, sizes)
     announce(result, out, as_json=as_json)
     raise typer.Exit(0 if result.status == "complete" else 1)
