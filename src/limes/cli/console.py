@@ -1,6 +1,7 @@
 """What a person sees while work goes on: a live bar on a terminal, plain lines elsewhere. All of it on stderr."""
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,3 +77,44 @@ class SweepProgress:
         elif view.elapsed_s - self._last_line >= LINE_EVERY_S:
             self._last_line = view.elapsed_s
             print(progress_line(view), file=sys.stderr, flush=True)
+
+
+class ShareProgress:
+    """Shows the share of a computation that is done and the time left; a context manager. Quiet when `silent`."""
+
+    def __init__(self, label: str, *, silent: bool = False) -> None:
+        self.label, self.silent = label, silent
+        self._started = time.monotonic()
+        self._last_line = self._started
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> "ShareProgress":
+        if not self.silent and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn
+            from rich.progress import Progress as Bar
+
+            columns = (TextColumn(self.label), BarColumn(), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("", total=1.0)
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, share: float, note: str = "") -> None:
+        """Show that `share` (0 to 1) of the work is done."""
+        now = time.monotonic()
+        if self.silent or (self._bar is None and now - self._last_line < LINE_EVERY_S):
+            return
+        elapsed = now - self._started
+        left = clock(elapsed * (1.0 - share) / share) if share > 0 else "?"
+        text = f"{share:.0%}, {clock(elapsed)} so far, about {left} left{', ' + note if note else ''}"
+        if self._bar is not None:
+            self._bar.update(self._task, description=text, completed=share)
+            return
+        self._last_line = now
+        print(f"{self.label}: {text}", file=sys.stderr, flush=True)

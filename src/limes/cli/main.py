@@ -16,6 +16,7 @@ from limes.cli.report import report
 from limes.cli.show import show
 from limes.cli.status import status
 from limes.cli.sweep import sweep
+from limes.cli.theory import theory
 from limes.cli.transfer import transfer
 from limes.core.errors import LimesError
 
@@ -46,6 +47,7 @@ def _root(
 
 for command in (transfer, sweep, status, report, plan, show, fit, export, doctor):
     app.command()(command)
+app.add_typer(theory)
 
 
 def run() -> None:
