@@ -11,15 +11,17 @@ from typing import Any
 from limes.core.errors import SpecError
 
 # Measured on one core: operations per second in products of few rows with long ones, at ranks averaged
-# over a run; and the interpreter's share for each layer and step.
+# over a run, which rise as the root of the number of rows from MANY on (4 to 128 samples, 50 to 200 steps);
+# and the interpreter's share for each layer and step.
 FLOPS = 1.5e10
+MANY = 12
 OVERHEAD = 2e-4
 _KINKED = ("relu", "leaky_relu")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """A prediction, good to a factor of about three.
+    """A prediction, good to a factor of about two.
 
     Args:
         rank: Directions on the larger side of a matrix.
@@ -44,7 +46,7 @@ def predict_cost(
         two_time: Whether top and bottom fields are kept at all times.
         num_matrices: Square matrices; None is depth - 1.
 
-    Accuracy: a factor of about three.
+    Accuracy: a factor of about two.
     Source: docs/theory/dmft.md, section on cost.
 
     >>> import numpy as np
@@ -67,10 +69,13 @@ def predict_cost(
     fields = 40.0 * problem.depth * problem.num_times * (columns + vectors) * num_particles
     stored = problem.num_times * (columns + vectors) if two_time else 0
     rows = 4 * 1.5 * rank * matrices + stored + 6 * problem.depth * (columns + vectors)
+    # Coordinates of every query in the bases, whose ranks grow to their final values.
+    coordinates = matrices * problem.num_times * (columns + vectors) * 0.7 * rank
+    speed = FLOPS * max(1.0, columns / MANY) ** 0.5
     return Cost(
         rank=rank,
-        seconds=num_scrambles * ((products + fields) / FLOPS + OVERHEAD * problem.num_times * problem.depth),
-        gibibytes=num_scrambles * rows * num_particles * 8.0 / 2**30,
+        seconds=num_scrambles * ((products + fields) / speed + OVERHEAD * problem.num_times * problem.depth),
+        gibibytes=num_scrambles * (rows * num_particles + coordinates) * 8.0 / 2**30,
     )
 
 

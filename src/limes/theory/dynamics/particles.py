@@ -257,8 +257,10 @@ class Particles:
             self._features[layer].values.append(step.coordinates[layer])
             self._gradients[layer + 1].values.append(step.pulls[layer])
         top, bottom = step.values[-1], step.gradients[0]
-        self._features[-1].values.append(top if keep else top[:0])
-        self._gradients[0].values.append(bottom if keep else bottom[:0])
+        # Not a slice of the field itself: a view would keep all of it in memory.
+        nothing = np.empty((0, self.size))
+        self._features[-1].values.append(top if keep else nothing)
+        self._gradients[0].values.append(bottom if keep else nothing)
         if t in self.recording.field_times:
             for layer, (h, z) in enumerate(zip(step.hidden, step.backfields, strict=True)):
                 trajectory.preactivations[layer + 1, t] = h
