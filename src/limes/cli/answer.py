@@ -12,7 +12,7 @@ from limes.core.errors import StoreError
 from limes.models import num_params
 from limes.parametrize import Plan
 from limes.report import write_transfer_report
-from limes.spec import ModelSpec, ParametrizationChoice, StudySpec, parse_study
+from limes.spec import ModelSpec, ParametrizationChoice, StudySpec, parse_study, swept_names
 from limes.store import Store
 from limes.sweep.build import Workbench, resize
 
@@ -94,8 +94,9 @@ def announce(result: TransferResult, out: Path, *, as_json: bool) -> None:
     from rich.table import Table
 
     console = Console()
-    table = Table(title=f"Does the best learning rate move? ({result.status})")
-    for heading in ("growing", "parametrization", "log2 best lr", "drift in octaves", "verdict", "regret"):
+    short = "lr" if result.swept == swept_names(None) else "value"
+    table = Table(title=f"Does the best {result.swept[0]} move? ({result.status})")
+    for heading in ("growing", "parametrization", f"log2 best {short}", "drift in octaves", "verdict", "regret"):
         table.add_column(heading)
     for panel in result.panels:
         table.add_row(*_cells(panel))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from limes.spec import StudySpec
+from limes.spec import StudySpec, swept_names
 
 
 def print_estimate(study: StudySpec, *, base_dir: Path | None, workers: int) -> None:
@@ -18,7 +18,7 @@ def print_estimate(study: StudySpec, *, base_dir: Path | None, workers: int) -> 
 
     planned = expand(study, base_dir=base_dir)
     table = Table(title=f"{study.name}: runs before any extension of the grids")
-    for heading in ("axis", "parametrization", "size", "seeds", "log2 lr", "parameters"):
+    for heading in ("axis", "parametrization", "size", "seeds", f"log2 {swept_names(study.swept)[0]}", "parameters"):
         table.add_column(heading)
     groups: dict[tuple[str, str, int], list] = {}
     for item in planned:

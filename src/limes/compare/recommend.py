@@ -8,8 +8,8 @@ from limes.parametrize import Plan
 from limes.spec.training import OptimizerSpec
 
 
-def tuned_log2_lr(panels: Sequence[PanelResult], parametrization: str) -> tuple[float, str] | None:
-    """The base learning rate to scale up from, and where it comes from; None when nothing has been trained.
+def tuned_value(panels: Sequence[PanelResult], parametrization: str) -> tuple[float, str] | None:
+    """log2 of what was tuned at the base (the learning rate), and where it comes from; None when nothing was trained.
 
     The optimum of the smallest size, where all parametrizations are one; a best grid point, flagged, if that was not
     found.
@@ -29,7 +29,8 @@ def tuned_log2_lr(panels: Sequence[PanelResult], parametrization: str) -> tuple[
     ]
     if not points:
         return None
-    return min(points)[1], "best learning rate tried at the base: its optimum was NOT resolved, tune it before use"
+    name = mine[0].swept[0]
+    return min(points)[1], f"best {name} tried at the base: its optimum was NOT resolved, tune it before use"
 
 
 def recommend(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from limes.numerics.vertex import Vertex
+from limes.spec.swept import NAMES
 
 Verdict = Literal["transfers", "moves", "undecided"]
 
@@ -48,7 +49,8 @@ class PanelResult:
     """One parametrization along one axis.
 
     Attributes:
-        log2_optimal_lr: By size, mean over seeds; None where the optimum of a seed was not found.
+        log2_optimal_lr: By size, mean over seeds; None where the optimum of a seed was not found. The optimum of what
+            the study sweeps, where that is not the learning rate.
         intervals: By size, `level` interval of that mean; None with it.
         not_found: By size, one sentence for each seed without an optimum.
         best_loss: By size, mean over seeds of the smallest loss on the grid.
@@ -60,6 +62,7 @@ class PanelResult:
         seed_drifts: (seed, drift) for each seed that both ends share.
         fixed_lr: One row for each learning rate that all sizes have.
         improves_with_size: The verdict of the fixed-rate row nearest the smallest size's optimum.
+        swept: What the grid holds, in words, one and many.
     """
 
     axis: str
@@ -81,6 +84,7 @@ class PanelResult:
     seed_drifts: tuple[tuple[int, float], ...]
     fixed_lr: tuple[FixedLrRow, ...]
     improves_with_size: bool | None
+    swept: tuple[str, str] = NAMES["lr"]
 
     def to_dict(self) -> dict[str, Any]:
         """The panel as `verdict.json` has it: plain JSON."""
@@ -102,7 +106,8 @@ class PanelResult:
             "regret_note",
             "improves_with_size",
         )
-        return {name: getattr(self, name) for name in names}
+        words = {} if self.swept == NAMES["lr"] else {"log2_optimal_lr": "log2_optimum"}
+        return {words.get(name, name): getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -205,13 +210,18 @@ class TransferResult:
     provenance: dict[str, Any]
     loss_unit: str
 
+    @property
+    def swept(self) -> tuple[str, str]:
+        """What the study sweeps, in words, one and many."""
+        return NAMES[(self.study.get("swept") or {}).get("field", "lr")]
+
     def to_dict(self) -> dict[str, Any]:
         """The content of `verdict.json`: plain JSON."""
         claim_names = DriftClaim.__dataclass_fields__
         return {
             "status": self.status,
             "notes": self.notes,
-            "rule": rule_sentence(self.level, self.tolerance_octaves, self.prior_octaves),
+            "rule": rule_sentence(self.level, self.tolerance_octaves, self.prior_octaves, swept=self.swept[0]),
             "level": self.level,
             "loss_unit": self.loss_unit,
             "tolerance_octaves": self.tolerance_octaves,
@@ -225,11 +235,11 @@ class TransferResult:
         }
 
 
-def rule_sentence(level: float, tolerance: float, prior: float) -> str:
+def rule_sentence(level: float, tolerance: float, prior: float, *, swept: str = NAMES["lr"][0]) -> str:
     """The rule behind the three verdicts, in words; it stands on the page and in the file."""
     return (
-        f"The drift is the optimum at the largest size minus that at the smallest, in octaves (log2 of the learning "
-        f"rate), with a {level:.0%} Student-t interval from repeated seeds (deviation pooled over the sizes of the "
+        f"The drift is the optimum at the largest size minus that at the smallest, in octaves (log2 of the {swept}), "
+        f"with a {level:.0%} Student-t interval from repeated seeds (deviation pooled over the sizes of the "
         f"panel; a prior deviation of {prior:g} octave where a size has one seed). 'transfers': the whole interval "
         f"lies within +-{tolerance:g} octave; 'moves': all of it lies outside; otherwise 'undecided'."
     )

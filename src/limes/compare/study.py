@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from limes.compare.forecast import forecast_loss
-from limes.compare.recommend import recommend, tuned_log2_lr
+from limes.compare.recommend import recommend, tuned_value
 from limes.compare.result import PanelResult, TransferResult
 from limes.compare.transfer import analyse_panels, drift_claims
 from limes.core.status import RunStatus
 from limes.parametrize import Plan
-from limes.spec import StudySpec
+from limes.spec import StudySpec, resolve_point, swept_names
 from limes.store import OVER_BUDGET, TASK, Store, SweepRow
 from limes.train.loss import UNITS
 
@@ -36,19 +36,21 @@ def analyse_transfer(
     rows = store.rows()
     panels = analyse_panels(study, rows)
     label = study.recommend.label
-    tuned = tuned_log2_lr(panels, label)
+    tuned = tuned_value(panels, label)
     recommendation = None
     if tuned is not None and plan is not None:
+        training, log2_lr = resolve_point(study.training, study.swept, tuned[0])
         recommendation = recommend(
             plan,
-            study.training.optimizer,
-            log2_lr=tuned[0],
-            lr_note=tuned[1],
+            training.optimizer,
+            log2_lr=log2_lr,
+            lr_note=_tuned_note(study, *tuned),
             base=study.model.to_dict(),
             target=target,
         )
     forecast = None
-    if rows:
+    # Runs of several lengths have no one number of training tokens to forecast for.
+    if rows and not (study.swept and study.swept.field == "steps"):
         forecast = forecast_loss(
             panels,
             parametrization=label,
@@ -80,6 +82,12 @@ def analyse_transfer(
         provenance=dict(provenance),
         loss_unit=UNITS.get(store.note(TASK) or "", "units of the loss"),
     )
+
+
+def _tuned_note(study: StudySpec, tuned: float, note: str) -> str:
+    if study.swept is None:
+        return note
+    return f"kept fixed by the study, with a {swept_names(study.swept)[0]} of 2^{tuned:.2f}, the {note}"
 
 
 def _notes(rows: list[SweepRow], panels: tuple[PanelResult, ...], *, recommended: str) -> tuple[str, ...]:

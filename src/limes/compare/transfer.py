@@ -9,6 +9,7 @@ from scipy.interpolate import PchipInterpolator
 from limes.compare.optimum import SizeOptimum, Spread, lr_curves, pooled_spread, size_optimum
 from limes.compare.result import DriftClaim, FixedLrRow, LrCurve, PanelResult, Verdict
 from limes.spec.study import PanelSpec, StudySpec
+from limes.spec.swept import swept_names
 from limes.store import SweepRow
 
 
@@ -58,7 +59,8 @@ def _panel(study: StudySpec, panel: PanelSpec, label: str, rows: list[SweepRow])
     optima = [size_optimum(group) for group in by_size]
     spread = pooled_spread(optima, prior=study.prior_octaves, level=study.level)
     drift, interval = _drift(optima[0], optima[-1], spread)
-    regret, note = _regret(optima[0].mean, by_size[-1])
+    names = swept_names(study.swept)
+    regret, note = _regret(optima[0].mean, by_size[-1], values=names[1])
     fixed = _fixed_lr(by_size)
     return PanelResult(
         axis=panel.axis,
@@ -80,6 +82,7 @@ def _panel(study: StudySpec, panel: PanelSpec, label: str, rows: list[SweepRow])
         seed_drifts=_seed_drifts(optima[0], optima[-1]),
         fixed_lr=fixed,
         improves_with_size=_improves(fixed, optima[0].mean),
+        swept=names,
     )
 
 
@@ -108,11 +111,11 @@ def _best_loss(group: Sequence[LrCurve]) -> float | None:
     return None if None in best else float(np.mean([value for value in best if value is not None]))
 
 
-def _regret(small_optimum: float | None, largest: Sequence[LrCurve]) -> tuple[float | None, str]:
+def _regret(small_optimum: float | None, largest: Sequence[LrCurve], *, values: str) -> tuple[float | None, str]:
     """Loss of the largest size at the small size's optimum, less its best; mean over the seeds that were run there."""
     if small_optimum is None:
         return None, "The smallest size's optimum is not known."
-    regrets, note = [], "The smallest size's optimum lies outside the learning rates tried at the largest size."
+    regrets, note = [], f"The smallest size's optimum lies outside the {values} tried at the largest size."
     for curve in largest:
         points = [(x, y) for x, y in zip(curve.log2_lr, curve.loss) if y is not None]
         tried = [x for x, y, diverged in zip(curve.log2_lr, curve.loss, curve.diverged) if y is not None or diverged]

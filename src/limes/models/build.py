@@ -13,10 +13,11 @@ from limes.core.errors import SpecError
 from limes.models.cnn import CNN
 from limes.models.fill import allocate, required_shape
 from limes.models.mlp import MLP
+from limes.models.module import build_module
 from limes.models.resmlp import ResMLP
 from limes.models.transformer import Transformer
 from limes.models.vit import ViT
-from limes.spec.model import CNNSpec, MLPSpec, ModelSpec, ResMLPSpec, TransformerSpec, ViTSpec
+from limes.spec.model import CNNSpec, MLPSpec, ModelSpec, ModuleSpec, ResMLPSpec, TransformerSpec, ViTSpec
 
 MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {"transformer": Transformer, "vit": ViT, "mlp": MLP, "resmlp": ResMLP, "cnn": CNN}
@@ -35,8 +36,8 @@ def build_model(
     Args:
         spec: Sizes; what the data fix (`vocab_size`, `num_inputs`, `input_shape`, `num_outputs`) must be
             filled in.
-        generator: CPU generator of the weights. None leaves the weights as allocated: for callers that fill
-            them.
+        generator: CPU generator of the weights. None leaves the weights as allocated, for callers that fill
+            them; a user's own constructor then draws from the global generator.
         attention_scale: Factor on the attention's own 1/sqrt(head_dim).
         residual_multiplier: Factor on every residual branch.
 
@@ -51,6 +52,9 @@ def build_model(
     >>> model(torch.zeros(2, 5, dtype=torch.long)).shape
     torch.Size([2, 5, 96])
     """
+    if isinstance(spec, ModuleSpec):
+        assert attention_scale == residual_multiplier == 1.0, "a user's own network takes no factors"
+        return build_module(spec, generator=generator)
     family = MODELS[spec.family]
     model = allocate(
         lambda: family(spec, attention_scale=float(attention_scale), residual_multiplier=float(residual_multiplier))
@@ -68,11 +72,11 @@ def example_input(spec: ModelSpec, *, num_samples: int = 1) -> Tensor:
     >>> example_input(TransformerSpec(head_dim=16, context=8)).shape
     torch.Size([1, 8])
     """
-    if isinstance(spec, TransformerSpec):
-        return torch.zeros(num_samples, spec.context, dtype=torch.long)
-    if isinstance(spec, ViTSpec | CNNSpec):
+    if isinstance(spec, TransformerSpec) or (isinstance(spec, ModuleSpec) and spec.vocab_size is not None):
+        return torch.zeros(num_samples, spec.context or 1, dtype=torch.long)
+    if isinstance(spec, ViTSpec | CNNSpec) or (isinstance(spec, ModuleSpec) and spec.input_shape is not None):
         return torch.zeros(num_samples, *required_shape(spec.input_shape, family=spec.family))
-    assert isinstance(spec, MLPSpec | ResMLPSpec)
+    assert isinstance(spec, MLPSpec | ResMLPSpec | ModuleSpec)
     if spec.num_inputs is None:
         raise SpecError(f"model.num_inputs is None for family {spec.family!r}; it comes from the data")
     return torch.zeros(num_samples, spec.num_inputs)
@@ -91,8 +95,11 @@ def num_params(spec: ModelSpec) -> int:
 
 @lru_cache(maxsize=1024)
 def _forward_flops(spec: Any) -> int:
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        build_model(spec, generator=None)(example_input(spec))
+    # A user's own network may look at values, which the meta device does not have.
+    device = "cpu" if isinstance(spec, ModuleSpec) else "meta"
+    generator = torch.Generator().manual_seed(0) if device == "cpu" else None
+    with torch.device(device), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        build_model(spec, generator=generator)(example_input(spec))
     return counter.get_total_flops()
 
 
@@ -107,5 +114,5 @@ def num_flops(spec: ModelSpec, batch_tokens: int) -> int:
     >>> num_flops(MLPSpec(width=8, depth=1, num_inputs=4, num_outputs=2), 10) == 3 * 2 * 48 * 10
     True
     """
-    units = spec.context if isinstance(spec, TransformerSpec) else 1
+    units = spec.context or 1 if isinstance(spec, TransformerSpec | ModuleSpec) else 1
     return 3 * _forward_flops(spec) * batch_tokens // units

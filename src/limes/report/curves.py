@@ -1,4 +1,4 @@
-"""Loss against learning rate, size by size."""
+"""Loss against learning rate, or whatever else a study sweeps, size by size."""
 
 import math
 from collections.abc import Sequence
@@ -65,12 +65,12 @@ def _lr_figure(panel: PanelResult, limits: tuple[float, float], *, loss_label: s
     _add_edge_markers(plot, panel, roof)
     places = [place for curve in panel.curves for place in curve.log2_lr]
     plot.update_layout(
-        xaxis=lr_axis(places),
+        xaxis=lr_axis(places, panel.swept[0]),
         showlegend=True,
         yaxis={"title": {"text": loss_label}, "range": list(limits)},
     )
     return Figure(
-        title=f"{panel.parametrization}: the best learning rate {movement(panel)}",
+        title=f"{panel.parametrization}: the best {panel.swept[0]} {movement(panel)}",
         plot=plot,
         table=_lr_table(panel, loss_label),
         height=430,
@@ -98,7 +98,7 @@ def _add_size(plot: go.Figure, panel: PanelResult, index: int, *, roof: float) -
         name=f"{panel.axis} {size}",
         line={"color": color, "width": 2.2},
         marker={"symbol": symbol(index), "size": 7, "color": color},
-        hovertemplate=f"{panel.axis} {size}<br>learning rate %{{x}}<br>loss %{{y:.4f}}<extra></extra>",
+        hovertemplate=f"{panel.axis} {size}<br>{panel.swept[0]} %{{x}}<br>loss %{{y:.4f}}<extra></extra>",
     )
 
 
@@ -156,7 +156,7 @@ def _add_edge_markers(plot: go.Figure, panel: PanelResult, roof: float) -> None:
                 [f"{panel.axis} {curve.size}, seed {curve.seed}", _loss_words(curve.loss[index])]
                 for curve, index in chosen
             ],
-            hovertemplate="%{customdata[0]}<br>learning rate %{x}<br>%{customdata[1]}<extra></extra>",
+            hovertemplate=f"%{{customdata[0]}}<br>{panel.swept[0]} %{{x}}<br>%{{customdata[1]}}<extra></extra>",
         )
 
 
@@ -170,7 +170,7 @@ def _lr_table(panel: PanelResult, loss_label: str) -> Table:
         for curve in panel.curves
         for place, loss, diverged, key in zip(curve.log2_lr, curve.loss, curve.diverged, curve.keys, strict=True)
     ]
-    columns = ("parametrization", panel.axis, "seed", "log2 learning rate", loss_label, "diverged", "run")
+    columns = ("parametrization", panel.axis, "seed", f"log2 {panel.swept[0]}", loss_label, "diverged", "run")
     return Table(name=f"{panel.axis}-{file_stem(panel.parametrization)}-lr", columns=columns, rows=tuple(rows))
 
 

@@ -20,6 +20,7 @@ from limes.report.style import (
     translucent,
 )
 from limes.report.words import improvement
+from limes.spec.swept import NAMES
 
 
 def size_axis(axis: str, sizes: Sequence[int]) -> dict[str, object]:
@@ -36,7 +37,7 @@ def size_axis(axis: str, sizes: Sequence[int]) -> dict[str, object]:
 
 def drift_figure(panels: Sequence[PanelResult], *, tolerance: float, level: float) -> Figure:
     """The drift of every panel with its interval, against the zone in which a learning rate counts as transferred."""
-    plot = go.Figure()
+    plot, name = go.Figure(), (panels[0].swept if panels else NAMES["lr"])[0]
     plot.add_vrect(x0=-tolerance, x1=tolerance, fillcolor=translucent(SAFE[0], 0.18), line_width=0, layer="below")
     plot.add_vline(x=0, line={"color": MUTED[0], "width": 1, "dash": "dot"})
     colors = panel_colors(panels)
@@ -51,7 +52,7 @@ def drift_figure(panels: Sequence[PanelResult], *, tolerance: float, level: floa
         title=f"Drift of the optimum from the smallest to the largest size, with {level:.0%} intervals",
         plot=plot,
         table=_drift_table(panels, level),
-        caption=f"Shaded: within ±{tolerance:g} octave the learning rate counts as transferred. Ticks: single seeds.",
+        caption=f"Shaded: within ±{tolerance:g} octave the {name} counts as transferred. Ticks: single seeds.",
         height=90 + 54 * max(len(panels), 1),
     )
 
@@ -159,10 +160,10 @@ def optimum_figure(
         plot.add_annotation(text="no optimum was found", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
     plot.update_layout(
         xaxis=size_axis(axis, [size for panel in panels for size in panel.sizes]),
-        yaxis=lr_axis(ends, "best learning rate"),
+        yaxis=lr_axis(ends, f"best {panels[0].swept[0]}"),
     )
     return Figure(
-        title=f"The best learning rate against {axis}: level where it transfers, sloped where it moves",
+        title=f"The best {panels[0].swept[0]} against {axis}: level where it transfers, sloped where it moves",
         plot=plot,
         table=optimum_table(panels, level=level),
         caption=f"Bands: {level:.0%} intervals. A gap is an optimum that was not found.",
@@ -210,7 +211,7 @@ def optimum_table(panels: Sequence[PanelResult], *, level: float) -> Table:
             rows.append(
                 (panel.parametrization, size, panel.num_params[index], optimum, low, high, panel.best_loss[index])
             )
-    columns = ("parametrization", panels[0].axis, "parameters", "log2 best learning rate", f"low ({level:.0%})")
+    columns = ("parametrization", panels[0].axis, "parameters", f"log2 best {panels[0].swept[0]}", f"low ({level:.0%})")
     return Table(
         name=f"{panels[0].axis}-optimum", columns=(*columns, f"high ({level:.0%})", "best loss"), rows=tuple(rows)
     )
@@ -222,7 +223,7 @@ def fixed_lr_figures(panels: Sequence[PanelResult], *, loss_label: str) -> tuple
 
 
 def _fixed_lr_figure(panel: PanelResult, loss_label: str) -> Figure:
-    plot = go.Figure()
+    plot, name = go.Figure(), panel.swept[0]
     rows: list[tuple[Cell, ...]] = []
     for index, row in enumerate(panel.fixed_lr):
         color, words = ramp_color(index, len(panel.fixed_lr)), {True: "falls", False: "not always", None: "unknown"}
@@ -233,14 +234,19 @@ def _fixed_lr_figure(panel: PanelResult, loss_label: str) -> Figure:
             name=f"2<sup>{row.log2_lr:g}</sup>",
             line={"color": color, "width": 2, "dash": "solid" if row.improves else "dash"},
             marker={"symbol": symbol(index), "size": 7},
-            hovertemplate=f"learning rate 2^{row.log2_lr:g}<br>{panel.axis} %{{x}}<br>loss %{{y:.4f}}<extra></extra>",
+            hovertemplate=f"{name} 2^{row.log2_lr:g}<br>{panel.axis} %{{x}}<br>loss %{{y:.4f}}<extra></extra>",
         )
         rows += [
             (row.log2_lr, size, loss, words[row.improves]) for size, loss in zip(panel.sizes, row.loss, strict=True)
         ]
     if not panel.fixed_lr:
         plot.add_annotation(
-            text="no learning rate is shared by all sizes", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
+            text=f"no {name} is shared by all sizes",
+            showarrow=False,
+            xref="paper",
+            yref="paper",
+            x=0.5,
+            y=0.5,
         )
     plot.update_layout(
         xaxis=size_axis(panel.axis, panel.sizes), yaxis={"title": {"text": loss_label}}, showlegend=bool(panel.fixed_lr)
@@ -250,7 +256,7 @@ def _fixed_lr_figure(panel: PanelResult, loss_label: str) -> Figure:
         plot=plot,
         table=Table(
             name=f"{panel.axis}-{file_stem(panel.parametrization)}-fixed-lr",
-            columns=("log2 learning rate", panel.axis, loss_label, "with size"),
+            columns=(f"log2 {name}", panel.axis, loss_label, "with size"),
             rows=tuple(rows),
         ),
         caption="Solid: the loss falls at every step. Dashed: it does not, or a run diverged.",

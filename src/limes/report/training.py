@@ -65,11 +65,11 @@ def _training_figure(panel: PanelResult, curves: Curves, *, loss_label: str) -> 
         )
     plot.update_layout(xaxis={"title": {"text": "training step"}}, yaxis={"title": {"text": f"training {loss_label}"}})
     return Figure(
-        title=f"{panel.parametrization}: training loss at the best learning rate of each size",
+        title=f"{panel.parametrization}: training loss at the best {panel.swept[0]} of each size",
         plot=plot,
         table=Table(
             name=f"{panel.axis}-{file_stem(panel.parametrization)}-training",
-            columns=(panel.axis, "log2 learning rate", "step", f"training {loss_label}"),
+            columns=(panel.axis, f"log2 {panel.swept[0]}", "step", f"training {loss_label}"),
             rows=tuple(rows),
         ),
     )

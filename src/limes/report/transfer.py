@@ -18,7 +18,7 @@ from limes.report.tables import counts_table, flat_table, recommendation_table
 from limes.report.training import Curves, training_figures
 from limes.report.words import BADGES, TONES, answer_lines, claim_sentence, panel_details, panel_sentence, signed, span
 
-QUESTION = "Does the tuned learning rate survive when the network grows?"
+QUESTION = "Does the tuned {swept} survive when the network grows?"
 
 
 def write_transfer_report(result: TransferResult, path: Path, *, curves: Curves) -> None:
@@ -44,7 +44,7 @@ def transfer_page(result: TransferResult, *, curves: Curves) -> Page:
     name = str(result.study.get("name", "unnamed"))
     return Page(
         title=f"limes: transfer study {name}",
-        question=QUESTION,
+        question=QUESTION.format(swept=result.swept[0]),
         answer=answer_lines(result.panels),
         sections=(
             _verdict_section(result, unit),
@@ -75,7 +75,7 @@ def _verdict_section(result: TransferResult, unit: str) -> Section:
     if result.claims:
         lines = tuple(claim_sentence(claim, result.level) for claim in result.claims)
         blocks.append(Text(heading="Which drifts less", lines=lines, bullets=True))
-    rule = rule_sentence(result.level, result.tolerance_octaves, result.prior_octaves)
+    rule = rule_sentence(result.level, result.tolerance_octaves, result.prior_octaves, swept=result.swept[0])
     blocks.append(Text(heading="The rule", lines=(rule.replace("+-", "±"),), tone="quiet"))
     return Section(anchor="verdict", title="Verdict", blocks=tuple(blocks))
 
@@ -103,7 +103,7 @@ def _axis_section(
         title=f"Growing {axis}",
         blocks=(
             Text(
-                heading="Loss against learning rate",
+                heading=f"Loss against {result.swept[0]}",
                 lines=(
                     "A star marks the optimum of each size; thin lines are single seeds, thick ones their mean; open "
                     "markers along the top are runs that diverged or left the picture.",
@@ -122,7 +122,7 @@ def _axis_section(
             Grid(figures=training_figures(panels, curves, loss_label=label)),
             Text(
                 heading=f"{bigger} is better?",
-                lines=("Each line keeps one base learning rate while the network grows; mean over seeds.",),
+                lines=(f"Each line keeps one base {result.swept[0]} while the network grows; mean over seeds.",),
                 tone="quiet",
             ),
             Grid(figures=fixed_lr_figures(panels, loss_label=f"validation {label}")),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from limes.compare.result import DriftClaim, PanelResult
+from limes.spec.swept import NAMES
 
 BADGES = {"transfers": "transfers", "moves": "moves", "undecided": "undecided"}
 TONES = {"transfers": "good", "moves": "bad", "undecided": "open"}
@@ -39,7 +40,7 @@ def span(panel: PanelResult) -> str:
 
 
 def movement(panel: PanelResult) -> str:
-    """What the best learning rate does between the ends, as a verb phrase."""
+    """What the optimum does between the ends, as a verb phrase."""
     drift = panel.drift_octaves
     if drift is None:
         return "cannot be followed from the smallest size to the largest"
@@ -95,15 +96,16 @@ def panel_sentence(panel: PanelResult, *, level: float, tolerance: float) -> str
             if optimum is None and size in (panel.sizes[0], panel.sizes[-1])
         ]
         where = f"at {joined(missing)} " if missing else ""
-        return f"The best learning rate {where}was not found, so whether it moves cannot be said."
+        return f"The best {panel.swept[0]} {where}was not found, so whether it moves cannot be said."
     zone = f"±{tolerance:g} octave"
+    tuned = f"{'rate' if panel.swept == NAMES['lr'] else 'value'} tuned on the small network"
     reasons = {
-        "transfers": f"the whole interval lies within {zone}, so the rate tuned on the small network serves the large",
-        "moves": f"the whole interval lies outside {zone}, so the rate tuned on the small network fails the large",
+        "transfers": f"the whole interval lies within {zone}, so the {tuned} serves the large",
+        "moves": f"the whole interval lies outside {zone}, so the {tuned} fails the large",
         "undecided": f"the interval crosses {zone}, so this study does not decide",
     }
     found = interval_words(panel.drift_interval, level)
-    return f"The best learning rate {movement(panel)}{found}: {reasons[panel.verdict]}."
+    return f"The best {panel.swept[0]} {movement(panel)}{found}: {reasons[panel.verdict]}."
 
 
 def panel_details(panel: PanelResult, unit: str) -> tuple[str, ...]:
@@ -116,7 +118,7 @@ def panel_details(panel: PanelResult, unit: str) -> tuple[str, ...]:
         )
     if panel.regret_note:
         lines.append(panel.regret_note)
-    lines.append(f"{improvement(panel)}, at the fixed learning rate nearest the small optimum.")
+    lines.append(f"{improvement(panel)}, at the fixed {panel.swept[0]} nearest the small optimum.")
     source = (
         f"{panel.degrees_of_freedom} degrees of freedom"
         if panel.degrees_of_freedom

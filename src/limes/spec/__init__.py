@@ -2,9 +2,10 @@
 
 from limes.spec.data import DataSpec
 from limes.spec.io import load_study, parse_study, study_diff
-from limes.spec.model import CNNSpec, MLPSpec, ModelSpec, ResMLPSpec, TransformerSpec, ViTSpec
+from limes.spec.model import CNNSpec, MLPSpec, ModelSpec, ModuleSpec, ResMLPSpec, TransformerSpec, ViTSpec
 from limes.spec.run import RunSpec, TensorSettings
 from limes.spec.study import GridSpec, PanelSpec, ParametrizationChoice, StudySpec, TargetSpec
+from limes.spec.swept import SweptSpec, resolve_point, swept_names
 from limes.spec.training import OptimizerSpec, TrainingSpec
 
 __all__ = [
@@ -13,12 +14,14 @@ __all__ = [
     "GridSpec",
     "MLPSpec",
     "ModelSpec",
+    "ModuleSpec",
     "OptimizerSpec",
     "PanelSpec",
     "ParametrizationChoice",
     "ResMLPSpec",
     "RunSpec",
     "StudySpec",
+    "SweptSpec",
     "TargetSpec",
     "TensorSettings",
     "TrainingSpec",
@@ -26,5 +29,7 @@ __all__ = [
     "ViTSpec",
     "load_study",
     "parse_study",
+    "resolve_point",
     "study_diff",
+    "swept_names",
 ]

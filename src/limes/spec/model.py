@@ -1,14 +1,15 @@
 """Which network: one spec per family of reference models. Sizes only; no scaling rule appears here.
 
 `width` is d_model (channels of the first stage for the CNN), `depth` the number of blocks (hidden layers for the
-MLP). What the data fix (vocabulary, inputs, outputs) is None until `sweep.build` fills it in from the data source.
+MLP). What the data fix (vocabulary, inputs, outputs) is None until `sweep.build` fills it in from the data source; so
+is the text of a user's own file.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model_validator
 
-from limes.spec.base import Spec
+from limes.spec.base import Spec, content_hash
 
 Size = Annotated[int, Field(ge=1, le=1_000_000)]
 Activation = Literal["relu", "gelu", "tanh", "erf", "linear"]
@@ -90,7 +91,36 @@ class CNNSpec(Spec):
     num_outputs: Size | None = None
 
 
+class ModuleSpec(Spec):
+    """A network of the user's own: `build = "file.py:function"`, the file relative to the study.
+
+    The function gets those of the following that its signature names: `width`, `depth`, `context`, the entries of
+    `arguments`, and what the data fix. It returns a module that maps a batch of inputs to outputs (or to an object
+    with `logits`, as Hugging Face models do), and draws nothing in its forward pass.
+
+    Args:
+        source: Text of the file; it is what runs, and so what the key of a run covers.
+        packages: Versions of the installed packages that the file imports.
+    """
+
+    family: Literal["module"] = "module"
+    build: Annotated[str, Field(pattern=r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$")]
+    width: Size
+    depth: Size = 1
+    context: Size | None = None
+    arguments: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(default_factory=dict)
+    source: str | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+    vocab_size: Size | None = None
+    num_inputs: Size | None = None
+    input_shape: tuple[int, int, int] | None = None
+    num_outputs: Size | None = None
+
+    def __hash__(self) -> int:
+        return hash(content_hash(self.to_dict()))
+
+
 ModelSpec = Annotated[
-    TransformerSpec | ViTSpec | MLPSpec | ResMLPSpec | CNNSpec,
+    TransformerSpec | ViTSpec | MLPSpec | ResMLPSpec | CNNSpec | ModuleSpec,
     Field(discriminator="family"),
 ]

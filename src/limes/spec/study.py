@@ -1,12 +1,13 @@
 """The study: a base model, its data and training, and the panels along which it grows."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from limes.spec.base import Spec
 from limes.spec.data import CorpusSpec, DataSpec
 from limes.spec.model import ModelSpec, TransformerSpec
+from limes.spec.swept import SweptSpec, swept_problem
 from limes.spec.training import TrainingSpec
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -28,7 +29,8 @@ class ParametrizationChoice(Spec):
 
 
 class GridSpec(Spec):
-    """Learning rates as log2 values: `count` points `step` octaves apart, centred on `center`.
+    """What is swept (learning rates, unless the study says otherwise) as log2 values: `count` points `step` octaves
+    apart, centred on `center`.
 
     `center_slope` moves the centre by that many octaves per doubling of the size (-1 for `standard` over width, whose
     optimum is known to fall): it saves runs, and the grid extends by itself if the guess was wrong.
@@ -82,7 +84,10 @@ class TargetSpec(Spec):
 
 
 class StudySpec(Spec):
-    """A whole study. `model` is the base: there every parametrization equals standard training."""
+    """A whole study. `model` is the base: there every parametrization equals standard training.
+
+    The grids hold learning rates; with `swept`, another hyperparameter at a learning rate tuned before.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
     data: DataSpec = CorpusSpec()
@@ -91,6 +96,7 @@ class StudySpec(Spec):
     panels: Annotated[tuple[PanelSpec, ...], Field(min_length=1)]
     recommend: ParametrizationChoice = ParametrizationChoice(name="completep")
     target: TargetSpec = TargetSpec()
+    swept: SweptSpec | None = None
     first_seed: Seed = 0
     level: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     tolerance_octaves: Annotated[float, Field(gt=0)] = 1.0
@@ -106,3 +112,20 @@ class StudySpec(Spec):
                     raise ValueError(f"the panel of {choice.label} over {panel.axis} stands twice")
                 seen.add(key)
         return self
+
+    @model_validator(mode="after")
+    def _swept_values_exist(self) -> "StudySpec":
+        if self.swept is None:
+            return self
+        for panel in self.panels:
+            grid = panel.grid
+            ends = (grid.center - grid.step * (grid.count - 1) / 2, grid.center + grid.step * (grid.count - 1) / 2)
+            points = (grid.low, *(point for point in (*ends, ends[0] + grid.step) if grid.low <= point), grid.high)
+            if problem := swept_problem(self.training, self.swept, points):
+                raise ValueError(f"swept {self.swept.field} over {panel.axis}: {problem}")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; without `swept` where the learning rate is swept, as in files older than that field."""
+        content = super().to_dict()
+        return content if self.swept else {key: value for key, value in content.items() if key != "swept"}

@@ -18,18 +18,20 @@ from limes.core.dtypes import DTYPES
 from limes.core.errors import DataError, SpecError
 from limes.core.rng import stream
 from limes.data import DataSource, build_data
-from limes.models import build_model
+from limes.models import build_model, check_module, example_input, read_source
 from limes.optim import build_optimizer
 from limes.parametrize import Plan, choose_parametrization, plan
 from limes.parametrize.apply import attach_multipliers, group_parameters, init_tensors_
 from limes.spec import (
     DataSpec,
     ModelSpec,
+    ModuleSpec,
     ParametrizationChoice,
     RunSpec,
     StudySpec,
     TrainingSpec,
     TransformerSpec,
+    resolve_point,
 )
 from limes.store import Member, NewRun
 from limes.sweep.cost import run_cost
@@ -69,7 +71,7 @@ class Workbench:
     def __init__(self, study: StudySpec, *, base_dir: Path | None = None) -> None:
         self.study = study
         self.data = data_for(study.data, study.model, study.training, seed=study.first_seed, base_dir=base_dir)
-        self.model = fill_model(study.model, self.data)
+        self.model = fill_model(study.model, self.data, base_dir=base_dir)
         choose_parametrization(study.recommend)
         self._plans: dict[tuple[str, str, int], tuple[ModelSpec, Plan]] = {}
         self._choices: dict[tuple[str, str], ParametrizationChoice] = {
@@ -88,17 +90,18 @@ class Workbench:
                         yield from (self.point(curve, log2_lr) for log2_lr in points)
 
     def point(self, curve: Curve, log2_lr: float) -> PlannedRun:
-        """The run behind one point of a curve."""
+        """The run behind one point of a curve; `log2_lr` is log2 of what the study sweeps."""
         model, made = self.plan(curve.axis, curve.parametrization, curve.size)
-        optimizer = self.study.training.optimizer
+        training, base_lr = resolve_point(self.study.training, self.study.swept, log2_lr)
+        optimizer = training.optimizer
         spec = RunSpec(
             model=model,
             attention_scale=made.attention_scale,
             data=self.study.data,
             data_fingerprint=self.data.fingerprint(),
-            training=self.study.training,
+            training=training,
             seed=curve.seed,
-            tensors=made.settings(lr=2.0**log2_lr, weight_decay=optimizer.weight_decay, eps=optimizer.eps),
+            tensors=made.settings(lr=2.0**base_lr, weight_decay=optimizer.weight_decay, eps=optimizer.eps),
         )
         member = Member(
             axis=curve.axis,
@@ -132,13 +135,18 @@ def plan_between(base: ModelSpec, target: ModelSpec, choice: ParametrizationChoi
         parametrization=choice,
         optimizer=training.optimizer.name,
         weight_decay=training.optimizer.decay_mode,
+        # Nobody multiplies the attention scale of a user's own network; its query maps take the factor over.
+        attention="fold" if isinstance(base, ModuleSpec) else "auto",
+        example_inputs=example_input if isinstance(base, ModuleSpec) else None,
         # The base stands in every panel, as its first size.
         allow_no_growth=True,
     )
 
 
 def _build(spec: ModelSpec) -> nn.Module:
-    return build_model(spec, generator=torch.Generator().manual_seed(0))
+    # The plan reads a user's own initialization from two builds, under generators of its choice.
+    generator = None if isinstance(spec, ModuleSpec) else torch.Generator().manual_seed(0)
+    return build_model(spec, generator=generator)
 
 
 def expand(study: StudySpec, *, base_dir: Path | None = None) -> list[PlannedRun]:
@@ -150,15 +158,16 @@ def data_for(
     data: DataSpec, model: ModelSpec, training: TrainingSpec, *, seed: int, base_dir: Path | None = None
 ) -> DataSource:
     """The data source that fits a model and a training."""
-    context = model.context if isinstance(model, TransformerSpec) else None
+    context = model.context if isinstance(model, TransformerSpec | ModuleSpec) else None
     return build_data(data, seed=seed, batch_size=training.batch_size, context=context, base_dir=base_dir)
 
 
-def fill_model(model: ModelSpec, data: DataSource) -> ModelSpec:
-    """`model` with the sizes that the data fix.
+def fill_model(model: ModelSpec, data: DataSource, *, base_dir: Path | None = None) -> ModelSpec:
+    """`model` with the sizes that the data fix, and with the text of a user's own file.
 
     Raises:
-        SpecError: The data do not fit the family, or a size was given that differs from the data's.
+        SpecError: The data do not fit the family, a size was given that differs from the data's, or the user's file
+            cannot be trained.
     """
     found = {
         "vocab_size": data.vocab_size,
@@ -169,6 +178,8 @@ def fill_model(model: ModelSpec, data: DataSource) -> ModelSpec:
     update: dict[str, Any] = {}
     for name in found.keys() & type(model).model_fields.keys():
         value, given = found[name], getattr(model, name)
+        if value is None and isinstance(model, ModuleSpec):
+            continue
         if value is None:
             raise SpecError(
                 f"model.family {model.family!r} needs {name}, which data with the task {data.task!r} do not have; "
@@ -177,7 +188,20 @@ def fill_model(model: ModelSpec, data: DataSource) -> ModelSpec:
         if given is not None and given != value:
             raise SpecError(f"model.{name} is {given}, but the data have {value}; leave it out")
         update[name] = value
-    return _changed(model, update)
+    return _with_source(_changed(model, update), data, base_dir=base_dir)
+
+
+def _with_source(model: ModelSpec, data: DataSource, *, base_dir: Path | None) -> ModelSpec:
+    if not isinstance(model, ModuleSpec):
+        return model
+    if model.source is not None or model.packages:
+        raise SpecError("model.source and model.packages are read from the file; leave them out")
+    source, packages = read_source(model.build, base_dir=base_dir)
+    model = model.model_copy(update={"source": source, "packages": packages})
+    inputs, targets = data.batch(0)
+    classes = {"next_token": data.vocab_size, "classification": data.num_outputs}.get(data.task)
+    check_module(model, inputs, outputs=tuple(targets.shape) if classes is None else (*targets.shape, classes))
+    return model
 
 
 def resize(model: ModelSpec, axis: str, size: int) -> ModelSpec:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from limes.models import num_flops, num_params
-from limes.spec import ModelSpec, RunSpec, TransformerSpec
+from limes.spec import ModelSpec, ModuleSpec, RunSpec, TransformerSpec
 
 # Measured on one core with float32 byte GPTs of d = 32 ... 256: a step costs this much per tensor, whatever its size
 # (kernel launches, the optimizer's and autograd's bookkeeping), and the rest at this speed.
@@ -38,7 +38,7 @@ class RunCost:
 def run_cost(spec: RunSpec) -> RunCost:
     """Expected cost of `spec`; an evaluation counts as one batch of the training size."""
     training = spec.training
-    context = spec.model.context if isinstance(spec.model, TransformerSpec) else 1
+    context = spec.model.context or 1 if isinstance(spec.model, TransformerSpec | ModuleSpec) else 1
     batch_tokens = training.batch_size * context
     flops_per_step = _flops(spec.model, batch_tokens)
     step_seconds = SECONDS_PER_TENSOR * len(spec.tensors) + flops_per_step / FLOPS_PER_SECOND

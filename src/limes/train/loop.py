@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from limes.core.dtypes import DTYPES
 from limes.core.status import RunStatus
 from limes.spec.training import TrainingSpec
-from limes.train.loss import LOSSES
+from limes.train.loss import LOSSES, output_tensor
 from limes.train.probe import Probe
 from limes.train.schedule import lr_factor
 from limes.train.state import History, TrainState
@@ -138,10 +138,10 @@ class _Loop:
     def _loss(self, batch: Batch) -> Tensor:
         inputs, targets = (tensor.to(self.dtype) if tensor.is_floating_point() else tensor for tensor in batch)
         with self._autocast(inputs):
-            outputs = self.model(inputs)
+            outputs = output_tensor(self.model(inputs))
             if self.initial is not None:
                 with torch.no_grad():
-                    at_start = self.initial(inputs)
+                    at_start = output_tensor(self.initial(inputs))
                 outputs = outputs - at_start
         return self.loss_of(outputs.to(self.dtype), targets)
 

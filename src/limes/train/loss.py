@@ -1,9 +1,15 @@
 """The loss that fits each task."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 from torch.nn import functional
+
+
+def output_tensor(outputs: Any) -> Tensor:
+    """The outputs themselves, or the `logits` of what a Hugging Face model returns."""
+    return outputs if isinstance(outputs, Tensor) else outputs.logits
 
 
 def next_token_loss(logits: Tensor, targets: Tensor) -> Tensor:
