@@ -27,6 +27,7 @@ BAD = [
     (lambda m, x: feature_kernels(m, x, layers=[]), "expected names"),
     (lambda m, x: feature_kernels(m, x, layers=["idle"]), "did not run"),
     (lambda m, x: feature_kernels(m, x, layers=["pair"]), "no tensor"),
+    (lambda m, x: feature_kernels(m, x, layers=["body"], side="inside"), "inside"),
     (lambda m, x: gradient_kernels(m, x, layers=["aside"]), "does not depend"),
     (lambda m, x: gradient_kernels(m, x, layers=["body"], scalar=lambda f: f), "one per sample"),
     (lambda m, x: empirical_ntk(m, x, parameter_weights={"bodi": 1.0}), "bodi"),

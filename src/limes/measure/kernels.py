@@ -17,21 +17,26 @@ from limes.core.errors import SpecError
 
 Jacobian = dict[str, Tensor]
 Method = Literal["vmap", "loop"]
+Side = Literal["output", "input"]
 
 
-def feature_kernels(model: nn.Module, inputs: Tensor, *, layers: Sequence[str]) -> dict[str, Tensor]:
-    """Mean over features of h(x) h(x') for the outputs of named modules.
+def feature_kernels(
+    model: nn.Module, inputs: Tensor, *, layers: Sequence[str], side: Side = "output"
+) -> dict[str, Tensor]:
+    """Mean over features of h(x) h(x') for the outputs of named modules, or for what goes into them.
 
     Args:
         model: Any module; it is run once, in the mode it is in.
         inputs: (P, ...), samples first.
         layers: Names as in `model.named_modules()`; each must return one tensor (P, ...), flattened to (P, n).
+        side: "input" takes the module's first argument in place of its output: of a linear layer, the activations
+            below it, whatever function computed them.
 
     Returns:
         For each layer (P, P) float64, in squared units of the activation.
 
     Raises:
-        SpecError: A name is unknown, or a module returns no tensor with samples first.
+        SpecError: A name is unknown, or there is no tensor with samples first on that side.
 
     **Source**: arXiv:2205.09653, the order parameters of section 2. **Accuracy**: the products are summed in float64.
 
@@ -39,7 +44,9 @@ def feature_kernels(model: nn.Module, inputs: Tensor, *, layers: Sequence[str]) 
     >>> feature_kernels(net, torch.tensor([[1.0, 1.0], [2.0, 0.0]]), layers=["0"])["0"].tolist()
     [[1.0, 1.0], [1.0, 2.0]]
     """
-    with torch.no_grad(), _captured(model, layers, len(inputs)) as outputs:
+    if side not in ("output", "input"):
+        raise SpecError(f"side {side!r}: expected 'output' or 'input'")
+    with torch.no_grad(), _captured(model, layers, len(inputs), side=side) as outputs:
         model(inputs)
     return {name: _gram(_flat(name, outputs)) / _flat(name, outputs).shape[1] for name in layers}
 
@@ -194,18 +201,22 @@ def target_alignment(kernel: Tensor, targets: Tensor, *, centered: bool = True) 
 
 
 @contextmanager
-def _captured(model: nn.Module, layers: Sequence[str], num_samples: int) -> Iterator[dict[str, Tensor]]:
+def _captured(
+    model: nn.Module, layers: Sequence[str], num_samples: int, *, side: Side = "output"
+) -> Iterator[dict[str, Tensor]]:
     modules = dict(model.named_modules())
     unknown = [name for name in layers if name not in modules]
     if unknown or not layers:
         raise SpecError(f"layers {unknown or list(layers)}: expected names among {', '.join(n for n in modules if n)}")
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, object, object], None]:
-        def hook(_: nn.Module, __: object, output: object) -> None:
-            if not isinstance(output, Tensor) or output.ndim < 1 or len(output) != num_samples:
-                raise SpecError(f"layer {name!r} returned no tensor of {num_samples} samples: name another module")
-            outputs[name] = output
+    def keep(name: str) -> Callable[[nn.Module, tuple[object, ...], object], None]:
+        def hook(_: nn.Module, arguments: tuple[object, ...], output: object) -> None:
+            value = output if side == "output" else next(iter(arguments), None)
+            if not isinstance(value, Tensor) or value.ndim < 1 or len(value) != num_samples:
+                verb = "returned" if side == "output" else "was given"
+                raise SpecError(f"layer {name!r} {verb} no tensor of {num_samples} samples: name another module")
+            outputs[name] = value
 
         return hook
 
