@@ -116,7 +116,7 @@ def plan(
     grown = grown_graph(networks) if needs_grown(networks, chosen) else None
     check_own_factors(networks, grown, own_factors)
     check_shared_depth(networks, chosen)
-    scale, folded = _attention(networks, grown, chosen, attention)
+    scale, folded = attention_scales(networks, grown, chosen, attention)
     lr, decay, eps, momentum = horizon_scales(horizon, batch=batch_ratio, tokens=token_ratio)
     if weight_decay == "timescale":
         decay = batch_ratio / (token_ratio * lr)  # learning rate times decay times steps stays as at the base
@@ -148,10 +148,16 @@ def plan(
     return made.as_form(form)
 
 
-def _attention(
+def attention_scales(
     networks: Networks, grown: Graph | None, chosen: Parametrization, mode: AttentionMode
 ) -> tuple[float, dict[str, float]]:
-    """(factor for the caller, factors for tensors by the base's names)."""
+    """(factor for the caller, factors for tensors by the base's names).
+
+    Raises:
+        PlanError: The mode is unknown, or no tensor can take the factor.
+
+    Source: arXiv:2203.03466 Definition 4.1; docs/parametrize.md.
+    """
     if mode not in ("auto", "factor", "fold", "keep"):
         raise PlanError(f"attention {mode!r} is none of auto, factor, fold, keep")
     if mode == "keep" or not chosen.attention_power or not find_attention(networks.graph):
