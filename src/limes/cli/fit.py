@@ -1,60 +1,166 @@
-"""`limes fit`: fit a scaling law to a table of runs, and forecast."""
+"""`limes fit`: fit a scaling law to a table of runs, forecast, and ask for the compute-optimal shape."""
 
 import json
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from limes.cli import options
 from limes.core.errors import SpecError
 
+if TYPE_CHECKING:
+    from limes.laws.summary import Shapes, Summary
+
+MAX_BUDGETS = 60
+
 
 def fit(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="CSV, Parquet or JSON lines.")],
+    table: Annotated[
+        Path,
+        typer.Argument(
+            metavar="TABLE",
+            help="CSV, TSV, Parquet or JSON lines, also as exported by Weights & Biases or TensorBoard; or the folder "
+            "of a sweep.",
+        ),
+    ],
     law: Annotated[str, typer.Option(help="One of `limes show laws`.")] = "chinchilla",
     columns: Annotated[
         str | None, typer.Option(help="The law's names for the table's columns: num_params=N,num_tokens=D,loss=loss.")
     ] = None,
+    where: Annotated[str | None, typer.Option(help="Only rows with these values: parametrization=mup,seed=0.")] = None,
     predict: Annotated[
         str | None, typer.Option(help="Forecast there, such as num_params=70e9,num_tokens=1.4e12.")
     ] = None,
-    level: Annotated[float, typer.Option(help="Level of the interval.")] = 0.9,
+    frontier: Annotated[
+        str | None, typer.Option(help="Budgets in FLOPs to spend well: 1e21..1e25 (one per decade), or 1e21,3e22.")
+    ] = None,
+    runs: Annotated[
+        str | None, typer.Option(help="Column that says which rows are checkpoints of one training run.")
+    ] = None,
+    compute: Annotated[str | None, typer.Option(help="Column of FLOPs, for approaches 1 and 2. [6 N D]")] = None,
+    objective: Annotated[str, typer.Option(help="huber_log, squares_log, huber or squares.")] = "huber_log",
+    delta: Annotated[float, typer.Option(help="Where Huber's loss turns linear.")] = 1e-3,
+    level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.9,
+    report: Annotated[Path | None, typer.Option(help="Write a page with all plots here, such as fit.html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the whole result as JSON here.")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Fit a scaling law exactly, say what the table does not determine, and forecast with an interval."""
-    from limes.laws import LAWS, fit_law, read_table
+    """Fit a scaling law exactly, say what the table does not determine, forecast with an interval, spend a budget."""
+    from limes.laws import LAWS, fit_law
+    from limes.laws.summary import check_budgets, summarize
 
     if law not in LAWS:
         raise SpecError(f"--law {law!r}: expected one of {', '.join(LAWS)}")
+    if not 0 < level < 1:
+        raise SpecError(f"--level {level:g}: expected a probability such as 0.9")
+    for flag, path in (("--report", report), ("--out", out)):
+        if path is not None and not path.resolve().parent.is_dir():
+            raise SpecError(f"{flag} {path}: there is no folder {path.parent}; make it, or give another path")
     names = _pairs(columns, "--columns") if columns else {}
     points = {name: [_number(name, text)] for name, text in (_pairs(predict, "--predict") if predict else {}).items()}
-    fitted = fit_law(LAWS[law], read_table(table), columns=names)
-    forecast = fitted.predict(points, level) if points else None
-    if as_json:
-        content = {
-            "law": law,
-            "params": dict(fitted.params),
-            "objective": fitted.objective,
-            "status": fitted.status.value,
-            "rows": fitted.num_rows,
-            "flags": [str(flag) for flag in fitted.flags],
-        }
-        if forecast is not None:
-            numbers = {name: float(getattr(forecast, name)[0]) for name in ("value", "low", "high", "decades")}
-            content["forecast"] = numbers | {"level": level, "evidence": forecast.evidence}
-        print(json.dumps(content, indent=1))
-        return
-    typer.echo(f"{LAWS[law].formula}   ({fitted.num_rows} rows, {fitted.status.value})")
-    for name, value in fitted.params.items():
-        typer.echo(f"  {name:8s} {value:.6g}")
-    for flag in fitted.flags:
-        typer.echo(f"  flag: {flag}")
-    if forecast is not None:
-        typer.echo(
-            f"forecast {forecast.value[0]:.5g}   {level:.0%}: {forecast.low[0]:.5g} to {forecast.high[0]:.5g}   "
-            f"({forecast.decades[0]:.1f} decades beyond the table) {forecast.evidence}"
+    budgets = parse_budgets(frontier) if frontier else []
+
+    from limes.cli.console import ShareProgress
+    from limes.cli.run_table import read_runs
+
+    rows = read_runs(table, _pairs(where, "--where") if where else {})
+    with ShareProgress("fitting", silent=as_json) as progress:
+        fitted = fit_law(LAWS[law], rows, columns=names, objective=objective, delta=delta, runs=runs)
+        if budgets:
+            check_budgets(fitted, budgets)
+        summary = summarize(
+            fitted, rows, points=points, budgets=budgets, run=runs, compute=compute, level=level, progress=progress
         )
+    if out is not None:
+        from limes.store.files import write_atomically
+
+        write_atomically(out, (json.dumps(summary.to_dict(), indent=1, allow_nan=False) + "\n").encode())
+    if report is not None:
+        from limes.report.laws import write_law_report
+
+        write_law_report(summary, report, source=table.name)
+    if as_json:
+        print(json.dumps(summary.to_dict(), indent=1, allow_nan=False))
+        return
+    _print(summary)
+    for path in (out, report):
+        if path is not None:
+            typer.echo(f"{path} written")
+
+
+def parse_budgets(text: str) -> list[float]:
+    """`1e21..1e25` or `1e21,3e22` -> FLOPs.
+
+    >>> parse_budgets("1e21..1e23"), parse_budgets("2e21,1e20")
+    ([1e+21, 1e+22, 1e+23], [1e+20, 2e+21])
+    """
+    import numpy as np
+
+    wrong = f"--frontier {text!r}: expected FLOPs such as 1e21..1e25 or 1e21,3e22, positive and at most {MAX_BUDGETS}"
+    ends = re.split(r"\.\.", text)
+    try:
+        numbers = [float(part) for part in (ends if len(ends) == 2 else text.split(","))]
+    except ValueError:
+        raise SpecError(wrong) from None
+    if not all(np.isfinite(number) and number > 0 for number in numbers):
+        raise SpecError(wrong)
+    if len(ends) == 2:
+        low, high = numbers
+        count = 1 + round(np.log10(high / low)) if high > low else 0
+        if not 1 <= count <= MAX_BUDGETS:
+            raise SpecError(wrong)
+        numbers = [float(f"{number:.6g}") for number in np.geomspace(low, high, max(count, 2))]
+    if len(numbers) > MAX_BUDGETS:
+        raise SpecError(wrong)
+    return sorted(set(numbers))
+
+
+def _print(summary: "Summary") -> None:
+    fitted, level = summary.fit, f"{summary.level:.0%}"
+    typer.echo(f"{fitted.law.formula}   ({fitted.num_rows} rows, {fitted.status.value})")
+    for name, value in fitted.params.items():
+        low, high = summary.errors[name]
+        typer.echo(f"  {name:8s} {value:<12.6g} {level}: {low:.4g} to {high:.4g}")
+    typer.echo(f"  objective {fitted.objective:.7g} ({fitted.problem.objective}, delta {fitted.problem.delta:g})")
+    if summary.forecast is not None:
+        p = summary.forecast
+        typer.echo(
+            f"forecast {p.value[0]:.5g}   {level}: {p.low[0]:.5g} to {p.high[0]:.5g}   "
+            f"({p.decades[0]:.1f} decades beyond the table) {p.evidence}"
+        )
+    if summary.shapes is not None:
+        _print_shapes(summary.shapes, level)
+    typer.echo("checklist")
+    for check in summary.checks:
+        typer.echo(f"  {check.answer.value:8s}{check.code}: {check.sentence}")
+
+
+def _print_shapes(shapes: "Shapes", level: str) -> None:
+    def span(row: dict[str, Any], name: str) -> str:
+        return f"{row[name]:.3g} ({row[f'{name}_low']:.3g} to {row[f'{name}_high']:.3g})"
+
+    typer.echo(f"compute-optimal shapes by the fitted law ({level} intervals)")
+    typer.echo(
+        f"  {'FLOPs':8s}{'parameters':32s}{'tokens':32s}{'tokens/parameter':26s}{'loss':24s}half, twice the size"
+    )
+    for row, penalties in zip(shapes.frontier.to_rows(), shapes.penalties, strict=True):
+        half, twice = (f"{100 * (penalty.extra_compute - 1):.1f} %" for penalty in penalties[1:3])
+        typer.echo(
+            f"  {row['budget']:<8.2g}{span(row, 'first'):32s}{span(row, 'second'):32s}{span(row, 'ratio'):26s}"
+            f"{span(row, 'loss'):24s}{half}, {twice} more compute"
+        )
+    for optima in shapes.approaches:
+        sizes = "   ".join(f"{budget:.2g}: {optima.num_params_at(budget):.3g}" for budget in shapes.frontier.budget)
+        typer.echo(
+            f"  {optima.approach}: exponent {optima.exponent:.3f} ({optima.low:.3f} to {optima.high:.3f}); "
+            f"parameters at {sizes}"
+        )
+    for line in shapes.absent:
+        typer.echo(f"  {line}")
+    for line in shapes.warnings:
+        typer.echo(f"  warning: {line}")
 
 
 def _pairs(text: str, flag: str) -> dict[str, str]:

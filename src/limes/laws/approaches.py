@@ -24,6 +24,7 @@ from limes.laws.optimal import TRAINING_FLOPS, Cost, frontier
 from limes.laws.table import Table, numeric_column
 
 MIN_POINTS = 4
+MIN_LINES = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -39,6 +40,7 @@ class Optima:
         intercept: Of that line.
         low, high: Interval of the exponent.
         level: Its nominal probability.
+        lines: (B, 2) exponent and intercept of the line through each resample's optima.
     """
 
     approach: str
@@ -50,10 +52,18 @@ class Optima:
     low: float
     high: float
     level: float
+    lines: Array
 
     def num_params_at(self, budget: float) -> float:
         """The line through the optima, extrapolated."""
         return float(np.exp(self.intercept + self.exponent * np.log(budget)))
+
+    def interval_at(self, budget: float) -> tuple[float, float]:
+        """Interval of the line at a budget, at `level`; infinite where too few resamples had a line."""
+        if len(self.lines) < MIN_LINES:
+            return 0.0, np.inf
+        ends = np.quantile(self.lines @ np.array([np.log(budget), 1.0]), [(1 - self.level) / 2, (1 + self.level) / 2])
+        return float(np.exp(ends[0])), float(np.exp(ends[1]))
 
 
 def isoflop_optima(
@@ -100,13 +110,13 @@ def isoflop_optima(
     best = np.array([found[k] for k in inside], dtype=float)
     slope, intercept = np.polyfit(np.log(budgets), best[:, 0], 1)
     rng = np.random.default_rng(0) if generator is None else as_numpy(generator)
-    slopes = []
+    lines = []
     for _ in range(num_resamples):
         points = [(np.log(budgets[j]), _resampled(size, loss, groups[k], method, rng)) for j, k in enumerate(inside)]
         good = np.array([(x, point[0]) for x, point in points if point is not None])
         if len(good) >= 2:
-            slopes.append(np.polyfit(good[:, 0], good[:, 1], 1)[0])
-    low, high = np.quantile(slopes, [(1 - level) / 2, (1 + level) / 2]) if slopes else (-np.inf, np.inf)
+            lines.append(np.polyfit(good[:, 0], good[:, 1], 1))
+    low, high = _slope_interval(lines, level)
     return Optima(
         approach="isoflop",
         budget=budgets,
@@ -114,9 +124,10 @@ def isoflop_optima(
         loss=best[:, 1],
         exponent=float(slope),
         intercept=float(intercept),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         level=level,
+        lines=np.array(lines).reshape(-1, 2),
     )
 
 
@@ -160,12 +171,13 @@ def envelope_optima(
     sizes = np.array([curve[0] for curve in curves])
     budget, best, low_loss, slope, intercept = _envelope(budgets, sizes, values)
     rng = np.random.default_rng(0) if generator is None else as_numpy(generator)
-    slopes = []
+    lines = []
     for _ in range(num_resamples):
         picks = rng.integers(len(curves), size=len(curves))
-        if len(np.unique(picks)) >= 3:
-            slopes.append(_envelope(budgets, sizes[picks], values[picks])[3])
-    low, high = np.nanquantile(slopes, [(1 - level) / 2, (1 + level) / 2])
+        line = _envelope(budgets, sizes[picks], values[picks])[3:] if len(np.unique(picks)) >= 3 else (np.nan, np.nan)
+        if np.isfinite(line).all():
+            lines.append(np.array(line))
+    low, high = _slope_interval(lines, level)
     return Optima(
         approach="envelope",
         budget=np.exp(budget),
@@ -173,9 +185,10 @@ def envelope_optima(
         loss=low_loss,
         exponent=slope,
         intercept=intercept,
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         level=level,
+        lines=np.array(lines).reshape(-1, 2),
     )
 
 
@@ -191,6 +204,7 @@ def parametric_optima(fit: LawFit, budget: Array, *, cost: Cost = TRAINING_FLOPS
         raise SpecError("parametric_optima needs at least two budgets for an exponent")
     best = frontier(fit, budget, cost=cost, level=level)
     slope, intercept = np.polyfit(np.log(best.budget), np.log(best.first), 1)
+    lines = np.polyfit(np.log(best.budget), np.log(best.draws["first"]).T, 1).T
     return Optima(
         approach="parametric",
         budget=best.budget,
@@ -201,14 +215,16 @@ def parametric_optima(fit: LawFit, budget: Array, *, cost: Cost = TRAINING_FLOPS
         low=float(best.low["exponent"]),
         high=float(best.high["exponent"]),
         level=level,
+        lines=lines,
     )
 
 
-def disagreements(optima: Sequence[Optima], *, warn: bool = True) -> list[str]:
-    """One sentence per pair of approaches whose intervals of the exponent do not meet; also as warnings.
+def disagreements(optima: Sequence[Optima], *, budget: float | None = None, warn: bool = True) -> list[str]:
+    """One sentence per pair of approaches whose intervals do not meet; also as warnings.
 
     Args:
         optima: Results of different approaches.
+        budget: Compare N* there besides the exponents.
         warn: Emit a `UserWarning` per sentence.
 
     Source: limes, docs/laws.md.
@@ -222,10 +238,30 @@ def disagreements(optima: Sequence[Optima], *, warn: bool = True) -> list[str]:
                     f"{second.approach} a = {second.exponent:.3f} ({second.low:.3f} to {second.high:.3f}): they "
                     "disagree beyond their intervals, so the data or the law mislead one of them."
                 )
+            if budget is not None and (sentence := _size_disagreement(first, second, budget)):
+                sentences.append(sentence)
     if warn:
         for sentence in sentences:
             warnings.warn(sentence, UserWarning, stacklevel=2)
     return sentences
+
+
+def _size_disagreement(first: Optima, second: Optima, budget: float) -> str:
+    one, other = first.interval_at(budget), second.interval_at(budget)
+    if one[0] <= other[1] and other[0] <= one[1]:
+        return ""
+    return (
+        f"At {budget:.3g} {first.approach} wants {first.num_params_at(budget):.3g} parameters ({one[0]:.3g} to "
+        f"{one[1]:.3g}), {second.approach} {second.num_params_at(budget):.3g} ({other[0]:.3g} to {other[1]:.3g}): "
+        "they disagree beyond their intervals."
+    )
+
+
+def _slope_interval(lines: list[Array], level: float) -> tuple[float, float]:
+    if len(lines) < MIN_LINES:
+        return -np.inf, np.inf
+    low, high = np.quantile(np.array(lines)[:, 0], [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def _budget_groups(compute: Array) -> list[Index]:

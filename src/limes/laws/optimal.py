@@ -67,6 +67,7 @@ class Frontier:
         exponent: d ln first / d ln budget between the smallest and the largest budget (nan for one budget).
         level: Of the intervals, which are for the fitted law, from resampling.
         cost: How the budget is spent.
+        draws: "first", "second", "ratio" and "loss" to (B, q), "exponent" to (B,): every resample.
     """
 
     budget: Array
@@ -79,6 +80,7 @@ class Frontier:
     exponent: float
     level: float
     cost: Cost
+    draws: Mapping[str, Array]
 
     def to_rows(self) -> list[dict[str, float]]:
         """One mapping per budget."""
@@ -166,6 +168,7 @@ def frontier(
         exponent=float(exponents[0]),
         level=level,
         cost=cost,
+        draws={name: array[1:] for name, array in values.items()},
     )
 
 

@@ -11,22 +11,25 @@ from limes.core.errors import DataError
 from limes.laws.form import Array, Index, Law
 
 Table = Mapping[str, Any]
+ENDINGS = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
+TENSORBOARD = {"Wall time": "wall_time", "Step": "step", "Value": "value"}
 
 
 def read_table(path: str | Path) -> dict[str, NDArray[Any]]:
     """Read a file of runs into columns.
 
-    CSV (also as exported by Weights & Biases, with its `run - metric` headings, and by TensorBoard, with `Wall time,
-    Step, Value`), Parquet, and JSON lines. Numbers become float64, so that 6 N D cannot overflow.
+    CSV, Parquet and JSON lines. A history exported by Weights & Biases, whose headings are `run - metric`, becomes one
+    row per run and step; a scalar exported by TensorBoard (`Wall time, Step, Value`) gets the file's name as its run. A
+    folder is read as the files in it, one after the other. Numbers become float64, so that 6 N D cannot overflow.
 
     Args:
-        path: File whose ending says its kind: .csv, .tsv, .parquet, .jsonl or .ndjson.
+        path: File whose ending says its kind (.csv, .tsv, .parquet, .jsonl or .ndjson), or a folder of such files.
 
     Returns:
         Column name to (n,) array, float64 where every entry is a number or missing, else object.
 
     Raises:
-        DataError: the file is absent, of another kind, or empty.
+        DataError: the file is absent, of another kind, or empty; or the files of a folder have different columns.
 
     Source: limes, docs/laws.md.
 
@@ -36,9 +39,25 @@ def read_table(path: str | Path) -> dict[str, NDArray[Any]]:
     >>> read_table(file)["loss"].tolist()
     [3.5, 3.2]
     """
+    path = Path(path)
+    if not path.is_dir():
+        return _read_file(path)
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in ENDINGS)
+    if not files:
+        raise DataError(f"the folder {path} holds no table; give files that end in {', '.join(ENDINGS)}")
+    parts = [_read_file(file) for file in files]
+    for file, part in zip(files, parts):
+        if part.keys() != parts[0].keys():
+            raise DataError(
+                f"{file.name} has the columns {', '.join(part)}, but {files[0].name} has {', '.join(parts[0])}; put "
+                "tables of different columns into different folders"
+            )
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _read_file(path: Path) -> dict[str, NDArray[Any]]:
     import pandas
 
-    path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no file {path}; give a CSV, Parquet or JSON-lines table of runs")
     readers: dict[str, Any] = {
@@ -48,6 +67,7 @@ def read_table(path: str | Path) -> dict[str, NDArray[Any]]:
         ".jsonl": lambda file: pandas.read_json(file, lines=True),
         ".ndjson": lambda file: pandas.read_json(file, lines=True),
     }
+    assert set(readers) == set(ENDINGS)
     if path.suffix.lower() not in readers:
         raise DataError(f"{path} ends in {path.suffix!r}; give one of {', '.join(readers)}")
     try:
@@ -56,7 +76,32 @@ def read_table(path: str | Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from error
     if not len(frame):
         raise DataError(f"{path} has no rows")
-    return {str(name): _as_column(frame[name].to_numpy()) for name in frame.columns}
+    table = {str(name): _as_column(frame[name].to_numpy()) for name in frame.columns}
+    if set(table) == set(TENSORBOARD):
+        run = np.full(len(frame), path.stem, dtype=object)
+        return {"run": run} | {TENSORBOARD[name]: column for name, column in table.items()}
+    return _one_row_per_step(table)
+
+
+def _one_row_per_step(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """A history with a `run - metric` column for each run, as one row per run and step; any other table as it is."""
+    names = [name for name in table if " - " in name]
+    steps = [name for name in table if name not in names]
+    if not names or len(steps) != 1:
+        return table
+    # a run's name may hold the separator, a metric's does not; the extremes of smoothed curves are left out
+    pairs = {name: name.rsplit(" - ", 1) for name in names if not name.endswith(("__MIN", "__MAX"))}
+    metrics = list(dict.fromkeys(metric for _, metric in pairs.values() if metric != steps[0]))
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("run", "step", *metrics)}
+    step = table[steps[0]]
+    for run in dict.fromkeys(run for run, _ in pairs.values()):
+        values = {metric: table.get(f"{run} - {metric}", np.full(len(step), np.nan)) for metric in metrics}
+        seen = np.any([np.array([entry == entry for entry in column]) for column in values.values()], axis=0)
+        parts["run"].append(np.full(int(seen.sum()), run, dtype=object))
+        parts["step"].append(step[seen])
+        for metric, column in values.items():
+            parts[metric].append(column[seen])
+    return {name: np.concatenate(part) for name, part in parts.items()}
 
 
 def numeric_columns(table: Table, law: Law, columns: Mapping[str, str] | None = None) -> tuple[dict[str, Array], Index]:
