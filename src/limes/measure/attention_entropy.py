@@ -51,7 +51,7 @@ def attention_entropy(logits: Tensor, *, normalized: bool = True) -> Tensor:
 
     Source: arXiv:2303.06296, section 3. **Accuracy**: that of float32 (float64 for float64 logits); no 0 ln 0.
 
-    >>> attention_entropy(torch.tensor([[0.0, 0.0, float("-inf")], [0.0, -99.0, float("-inf")]])).tolist()
+    >>> attention_entropy(torch.tensor([[0.0, 0.0, float("-inf")], [0.0, -999.0, float("-inf")]])).tolist()
     [1.0, 0.0]
     """
     rows = open_logits(logits)
