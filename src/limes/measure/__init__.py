@@ -5,6 +5,8 @@ from types import MappingProxyType
 from typing import Any
 
 from limes.measure.activations import Recording, main_tensor, record_forward_pass
+from limes.measure.attention_entropy import attention_entropy, attention_statistics, entropy_bound, head_similarity
+from limes.measure.features import dead_units, effective_rank, preactivation_statistics, rank_residual, token_similarity
 from limes.measure.kernels import (
     centered_alignment,
     empirical_ntk,
@@ -12,8 +14,17 @@ from limes.measure.kernels import (
     gradient_kernels,
     target_alignment,
 )
+from limes.measure.lr_sensitivity import lr_sensitivity
+from limes.measure.movement import feature_movement, weight_movement
+from limes.measure.noise_scale import fit_critical_batch, gradient_noise_scale
+from limes.measure.optimizer_health import gradient_health, update_sizes
+from limes.measure.outliers import kurtosis, max_median_ratio, official_kurtosis, official_max_median_ratio
+from limes.measure.outputs import output_statistics
+from limes.measure.quantization import quantization_error
 from limes.measure.shrinkage import effective_shrinkage
+from limes.measure.spikes import find_spikes
 from limes.measure.updates import TensorUpdate, second_order_ratio, split_updates
+from limes.measure.weight_spectra import weight_spectrum
 
 DIAGNOSTICS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
@@ -26,6 +37,30 @@ DIAGNOSTICS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "split_updates": split_updates,
         "second_order_ratio": second_order_ratio,
         "effective_shrinkage": effective_shrinkage,
+        "effective_rank": effective_rank,
+        "token_similarity": token_similarity,
+        "rank_residual": rank_residual,
+        "dead_units": dead_units,
+        "preactivation_statistics": preactivation_statistics,
+        "weight_movement": weight_movement,
+        "feature_movement": feature_movement,
+        "attention_entropy": attention_entropy,
+        "entropy_bound": entropy_bound,
+        "head_similarity": head_similarity,
+        "attention_statistics": attention_statistics,
+        "kurtosis": kurtosis,
+        "official_kurtosis": official_kurtosis,
+        "max_median_ratio": max_median_ratio,
+        "official_max_median_ratio": official_max_median_ratio,
+        "quantization_error": quantization_error,
+        "gradient_health": gradient_health,
+        "update_sizes": update_sizes,
+        "gradient_noise_scale": gradient_noise_scale,
+        "fit_critical_batch": fit_critical_batch,
+        "output_statistics": output_statistics,
+        "find_spikes": find_spikes,
+        "lr_sensitivity": lr_sensitivity,
+        "weight_spectrum": weight_spectrum,
     }
 )
 
@@ -33,14 +68,38 @@ __all__ = [
     "DIAGNOSTICS",
     "Recording",
     "TensorUpdate",
+    "attention_entropy",
+    "attention_statistics",
     "centered_alignment",
+    "dead_units",
+    "effective_rank",
     "effective_shrinkage",
     "empirical_ntk",
+    "entropy_bound",
     "feature_kernels",
+    "feature_movement",
+    "find_spikes",
+    "fit_critical_batch",
+    "gradient_health",
     "gradient_kernels",
+    "gradient_noise_scale",
+    "head_similarity",
+    "kurtosis",
+    "lr_sensitivity",
     "main_tensor",
+    "max_median_ratio",
+    "official_kurtosis",
+    "official_max_median_ratio",
+    "output_statistics",
+    "preactivation_statistics",
+    "quantization_error",
+    "rank_residual",
     "record_forward_pass",
     "second_order_ratio",
     "split_updates",
     "target_alignment",
+    "token_similarity",
+    "update_sizes",
+    "weight_movement",
+    "weight_spectrum",
 ]
