@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -105,6 +106,33 @@ def test_compiled_model_by_the_eager_backend(made, model):
     made.verify(compiled)
     first, second = steps(model, made, count=2), steps(compiled, made, count=2)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_compiled_code_of_a_plain_model_is_not_used_for_one_with_multipliers():
+    """Instances of a class share compiled code; which multipliers they have must be looked at, each time."""
+    torch._dynamo.reset()
+    made = plan(build, base=BASE, target=TARGET, form="multiplier")
+    wider = plan(build, base=BASE.model_copy(update={"width": 8, "depth": 1}), target=TARGET, form="multiplier")
+    plain = build(TARGET)
+    compiled = torch.compile(plain, backend="eager")
+    outputs = [compiled(TOKENS)]
+    for each in (made, wider):
+        model = each.apply_multipliers(build(TARGET))
+        outputs.append(torch.compile(model, backend="eager")(TOKENS))
+        assert torch.equal(outputs[-1], model(TOKENS)) and not torch.equal(outputs[-1], outputs[-2])
+    made.apply_multipliers(plain)  # after it was compiled
+    assert torch.equal(compiled(TOKENS), outputs[1])
+
+
+def test_multipliers_survive_pickling_and_can_be_taken_back(made, model):
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(again(TOKENS), model(TOKENS))
+    made.verify(again)
+    made.as_form("no_multiplier").apply_multipliers(again)
+    assert torch.equal(again(TOKENS), copy.deepcopy(again)(TOKENS))
+    expected = build(TARGET)
+    expected.load_state_dict(model.state_dict())
+    assert torch.equal(again(TOKENS), expected(TOKENS))
 
 
 def test_meta_build_then_init(made, model):

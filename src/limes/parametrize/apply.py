@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from limes.core.errors import PlanError
 from limes.core.rng import stream
+from limes.parametrize.multiplier import set_multiplier
 from limes.parametrize.names import bare_name, named_tensors
 from limes.spec.run import TensorSettings
 
@@ -133,18 +134,6 @@ def group_parameters(
     return list(merged.values())
 
 
-class OutputMultiplier:
-    """Forward hook that multiplies a module's output; survives deepcopy, pickling and `torch.compile`."""
-
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
-
-    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> Any:
-        if isinstance(output, tuple):
-            return (output[0] * self.factor, *output[1:])
-        return output * self.factor
-
-
 def attach_multipliers(model: nn.Module, settings: Settings) -> None:
     """Make the module that owns each tensor multiply its output; calling it again changes nothing.
 
@@ -177,17 +166,4 @@ def attach_multipliers(model: nn.Module, settings: Settings) -> None:
     for owner, (name, factor) in factors.items():
         if owner not in modules:
             raise PlanError(f"the model has no module {owner!r} to carry the multiplier of {name}")
-        _set_multiplier(modules[owner], factor)
-
-
-def _set_multiplier(module: nn.Module, factor: float) -> None:
-    hooks = module._forward_hooks
-    present = [key for key, hook in hooks.items() if isinstance(hook, OutputMultiplier)]
-    for key in present:
-        del hooks[key]
-    if factor != 1.0:
-        # torch.compile reuses the code of a model without hooks for one with them unless it is told to look.
-        import torch._dynamo.config as compile_config
-
-        compile_config.skip_nnmodule_hook_guards = False
-        module.register_forward_hook(OutputMultiplier(factor))
+        set_multiplier(modules[owner], factor)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from limes.core.errors import PlanError
-from limes.parametrize.apply import OutputMultiplier
+from limes.parametrize.multiplier import multiplier_of
 from limes.parametrize.names import bare_name, named_tensors
 from limes.parametrize.row import NO_EPS, PlanRow
 
@@ -64,9 +64,7 @@ def _multipliers(table: dict[str, PlanRow], model: nn.Module) -> list[str]:
     wanted = {row.name.rpartition(".")[0]: row.multiplier for row in table.values()}
     problems = []
     for path, module in model.named_modules(remove_duplicate=False):
-        factors = [hook.factor for hook in module._forward_hooks.values() if isinstance(hook, OutputMultiplier)]
-        want = wanted.get(bare_name(path), 1.0)
-        have = factors[0] if factors else 1.0
+        want, have = wanted.get(bare_name(path), 1.0), multiplier_of(module)
         if have != want:
             problems.append(f"module {path!r} multiplies by {have:g}, the plan says {want:g}; call apply_multipliers")
     return problems
