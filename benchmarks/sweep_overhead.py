@@ -1,15 +1,13 @@
 """What a sweep costs beyond its training, and what a second worker brings: ratios, measured in one run.
 
-    python benchmarks/sweep_overhead.py [--budget quick] [--set training.steps=200]
+    python benchmarks/sweep_overhead.py [--budget default] [--set training.steps=200] [--throughput]
 
-The whole job (driver and workers, imports included) is compared by CPU time with the bare steps and one final
-evaluation of the same networks in a plain loop, run in as many processes as there were workers: two busy cores share
-caches and clock, which slows plain loops as much as ours. The ratio of throughputs needs two idle cores.
+The whole job (driver and one worker, imports included) runs beside the bare steps and one final evaluation of the same
+networks in a plain loop: both at the same time, so that the caches and the clock which they share slow both alike.
 """
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,17 +24,33 @@ from limes.spec import RunSpec, load_study
 from limes.store import Store
 from limes.sweep.build import build_run
 
+# Runs a command, then prints the CPU seconds of it and all its children, and the wall seconds.
+TIMED = """
+import resource, subprocess, sys, time
+start = time.monotonic()
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, time.monotonic() - start)
+sys.exit(code)
+"""
 
-def sweep(study: Path, settings: list[str], folder: Path, *, workers: int) -> tuple[float, float]:
-    """CPU and wall seconds of `limes sweep` in a process of its own."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.monotonic()
+
+def start_sweep(study: Path, settings: list[str], folder: Path, *, workers: int) -> subprocess.Popen[bytes]:
+    """`limes sweep` in a process of its own, with `time` around it that tells the CPU seconds of all its children."""
     flags = [part for setting in settings for part in ("--set", setting)]
     command = [sys.executable, "-m", "limes", "sweep", str(study), "--out", str(folder), "--workers", str(workers)]
-    subprocess.run([*command, *flags], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return cpu, time.monotonic() - start
+    return subprocess.Popen(
+        [sys.executable, "-c", TIMED, *command, *flags], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+
+
+def seconds_of(process: subprocess.Popen[bytes]) -> tuple[float, float]:
+    """CPU and wall seconds of a started sweep, once it has ended."""
+    output, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit("limes sweep failed; run it by hand to see why")
+    cpu, wall = output.split()[-2:]
+    return float(cpu), float(wall)
 
 
 def bare_seconds(spec: RunSpec) -> float:
@@ -56,24 +70,14 @@ def bare_seconds(spec: RunSpec) -> float:
     return time.process_time() - start
 
 
-def bare_part(folder: Path, part: int, parts: int) -> None:
-    """Print the bare CPU seconds of every `parts`-th run of a finished store, the costliest runs spread evenly."""
+def print_bare(folder: Path) -> None:
+    """Print the bare CPU seconds of all runs of a finished store, in the order in which a worker takes them."""
     torch.set_num_threads(1)
     with Store.open(folder, read_only=True) as store:
         rows = {row.key: row for row in store.rows()}
-        keys = sorted(rows, key=lambda key: (-rows[key].flops, key))[part::parts]
+        keys = sorted(rows, key=lambda key: (-rows[key].flops, key))
         specs = [RunSpec.model_validate(store.spec(key)) for key in keys]
     print(sum(bare_seconds(spec) for spec in specs))
-
-
-def bare(folder: Path, *, processes: int) -> float:
-    """CPU seconds of the bare loops of all runs, in so many processes side by side."""
-    command = [sys.executable, __file__, "--bare", str(folder)]
-    running = [
-        subprocess.Popen([*command, str(part), str(processes)], stdout=subprocess.PIPE, text=True)
-        for part in range(processes)
-    ]
-    return sum(float(process.communicate()[0]) for process in running)
 
 
 def main() -> None:
@@ -81,21 +85,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--budget", default="quick", choices=("quick", "default"))
     parser.add_argument("--set", action="append", default=[], dest="settings")
-    parser.add_argument("--bare", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--throughput", action="store_true", help="also compare two workers with one; needs idle cores")
+    parser.add_argument("--bare", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.bare:
-        bare_part(Path(arguments.bare[0]), int(arguments.bare[1]), int(arguments.bare[2]))
+        print_bare(arguments.bare)
         return
     study = builtin_folder() / f"{arguments.budget}.toml"
     load_study(study, settings=arguments.settings)
-    walls = {}
     with tempfile.TemporaryDirectory() as name:
-        for workers in (1, 2):
-            folder = Path(name) / str(workers)
-            cpu, walls[workers] = sweep(study, arguments.settings, folder, workers=workers)
-            plain = bare(folder, processes=workers)
-            print(f"{workers} worker(s): whole job {cpu:.1f} CPU s, bare loops {plain:.1f} CPU s: {cpu / plain:.3f}")
-    print(f"throughput of two workers over one: {walls[1] / walls[2]:.2f}")
+        both = Path(name) / "two_workers"
+        _, wall_two = seconds_of(start_sweep(study, arguments.settings, both, workers=2))
+        job = start_sweep(study, arguments.settings, Path(name) / "one_worker", workers=1)
+        bare = subprocess.Popen([sys.executable, __file__, "--bare", str(both)], stdout=subprocess.PIPE)
+        plain = float(bare.communicate()[0])
+        cpu, _ = seconds_of(job)
+        print(f"whole job {cpu:.1f} CPU s, bare loops beside it {plain:.1f} CPU s: {cpu / plain:.3f}", flush=True)
+        if arguments.throughput:
+            _, wall_one = seconds_of(start_sweep(study, arguments.settings, Path(name) / "alone", workers=1))
+            print(f"throughput of two workers over one: {wall_one / wall_two:.2f}")
 
 
 if __name__ == "__main__":
