@@ -24,7 +24,10 @@ class OptimizerSpec(Spec):
     def _no_ignored_settings(self) -> "OptimizerSpec":
         if self.name != "sgd" and self.momentum:
             raise ValueError(f"momentum {self.momentum} belongs to sgd; {self.name} uses betas")
-        ignored = {"betas", "eps"} & self.model_fields_set if self.name == "sgd" else set()
+        # Defaults written out, as in a stored run, are no setting.
+        fields = type(self).model_fields
+        changed = {name for name in ("betas", "eps") if getattr(self, name) != fields[name].default}
+        ignored = changed if self.name == "sgd" else set()
         if ignored:
             raise ValueError(f"sgd has no {' and no '.join(sorted(ignored))}; remove the setting")
         return self

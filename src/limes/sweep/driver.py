@@ -8,7 +8,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,10 +97,51 @@ def run_sweep(
         StoreError: The folder cannot be used (disk full, not writable, damaged).
     """
     bench = Workbench(study, base_dir=base_dir)
-    planned = list(bench.initial())
+    return run_planned(
+        list(bench.initial()),
+        out_dir,
+        frozen=study.to_dict(),
+        notes={TASK: bench.data.task},
+        bench=bench,
+        workers=workers,
+        progress=progress,
+        base_dir=base_dir,
+        checkpoint_s=checkpoint_s,
+    )
+
+
+def run_planned(
+    planned: Sequence[PlannedRun],
+    out_dir: Path,
+    *,
+    frozen: Mapping[str, Any],
+    notes: Mapping[str, str],
+    bench: Workbench | None = None,
+    workers: int | None = None,
+    progress: Callable[[SweepView], Any] | None = None,
+    base_dir: Path | None = None,
+    checkpoint_s: float = CHECKPOINT_S,
+) -> SweepOutcome:
+    """Do every one of these runs that `out_dir` lacks.
+
+    Args:
+        planned: Points and their runs.
+        out_dir: Folder of the store; made if absent.
+        frozen: What was asked for, fixed in `out_dir` at the first call.
+        notes: Further lines of provenance.
+        bench: Extends the grids of its study as curves come in; None leaves it at `planned`.
+        workers: As `run_sweep`.
+        progress: As `run_sweep`.
+        base_dir: As `run_sweep`.
+        checkpoint_s: As `run_sweep`.
+
+    Raises:
+        SpecError: `frozen` differs from what the folder was started with.
+        StoreError: The folder cannot be used.
+    """
     with Store.create(out_dir) as store:
-        store.freeze(study.to_dict())
-        for name, value in (_provenance(base_dir) | {TASK: bench.data.task}).items():
+        store.freeze(frozen)
+        for name, value in {**_provenance(base_dir), **notes}.items():
             store.set_note(name, value)
         add_points(store, planned)
         pool = Pool(folder=out_dir, size=workers or available_cores(), checkpoint_s=checkpoint_s)
@@ -116,7 +157,7 @@ def add_points(store: Store, planned: Sequence[PlannedRun]) -> int:
 
 class _Driver:
     def __init__(
-        self, store: Store, bench: Workbench, pool: Pool, *, progress: Callable[[SweepView], Any] | None
+        self, store: Store, bench: Workbench | None, pool: Pool, *, progress: Callable[[SweepView], Any] | None
     ) -> None:
         self.store, self.bench, self.pool, self.callback = store, bench, pool, progress
         self.started = time.monotonic()
@@ -175,16 +216,18 @@ class _Driver:
 
     def _extend(self) -> None:
         """Add the points that finished curves want, as far as the time budget allows."""
+        if self.bench is None:
+            return
         wanted = missing_points(self.bench.study, self.store.rows())
         points = [self.bench.point(item.curve, item.log2_lr) for item in wanted]
-        planned = self._affordable(points)
+        planned = self._affordable(points, self.bench.study.time_budget_s)
         self.refused = len(points) - len(planned)
         if planned:
             self.added += add_points(self.store, planned)
             self.state = self.store.progress()
 
-    def _affordable(self, planned: Sequence[PlannedRun]) -> Sequence[PlannedRun]:
-        budget, speed = self.bench.study.time_budget_s, self.state.seconds_per_cost
+    def _affordable(self, planned: Sequence[PlannedRun], budget: float | None) -> Sequence[PlannedRun]:
+        speed = self.state.seconds_per_cost
         if budget is None or speed is None:
             return planned
         end = time.monotonic() - self.started + (self.state.seconds_left(self.pool.size) or 0.0)

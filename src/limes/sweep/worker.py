@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +24,7 @@ from limes.spec import RunSpec
 from limes.store import Claim, RunResult, Store
 from limes.sweep.build import build_run
 from limes.sweep.pool import CHECKPOINT_S
+from limes.sweep.record import RECORD, FieldRecorder
 from limes.train import RunTrace, TrainState, train
 
 HEARTBEAT_S = 5.0
@@ -66,30 +68,36 @@ class Worker:
     def execute(self, claim: Claim) -> None:
         """Do one run, whatever becomes of it."""
         try:
-            trace = self._train(claim)
+            result = self._train(claim)
         except StoreError:
             raise
         except Exception:
             # Any error is the run's own until it has failed three times; the text is kept for the user.
             self.store.fail(claim, traceback.format_exc())
             return
-        if trace is not None:
-            self.store.record(claim, result_of(trace))
+        if result is not None:
+            self.store.record(claim, result)
 
-    def _train(self, claim: Claim) -> RunTrace | None:
+    def _train(self, claim: Claim) -> RunResult | None:
         spec = RunSpec.model_validate(claim.spec)
         model, data, optimizer = build_run(spec, base_dir=self.base_dir)
         watch = _Watch(self.store, claim, checkpoint_s=self.checkpoint_s)
+        recorder = FieldRecorder.from_note(spec, self.store.note(RECORD))
         trace = train(
             model,
             data,
             optimizer,
             spec.training,
-            state=self._saved_state(claim),
+            # What a recorder has seen is in no checkpoint: a recorded run begins anew.
+            state=self._saved_state(claim) if recorder is None else None,
+            probes=() if recorder is None else (recorder,),
             on_step=watch.on_step,
-            checkpoint=watch.checkpoint,
+            checkpoint=watch.checkpoint if recorder is None else None,
         )
-        return None if trace.status is RunStatus.RUNNING else trace
+        if trace.status is RunStatus.RUNNING:
+            return None
+        result = result_of(trace)
+        return result if recorder is None else replace(result, curve={**result.curve, **recorder.arrays(model)})
 
     def _saved_state(self, claim: Claim) -> TrainState | None:
         try:
