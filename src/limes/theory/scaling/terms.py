@@ -1,0 +1,148 @@
+"""The power laws that a loss is a sum of, and what follows for a budget: a linear program in exponents.
+
+Source: arXiv:2402.01092, section 4 (the terms); arXiv:2409.17858, section 4 (feature learning); arXiv:2405.15074,
+section 3 (batch noise, and spectra without trace); corrections and our own terms: docs/theory/scaling_exponents.md.
+Letters: a, b decays of target power and eigenvalues, beta = (a-1)/b, N width, P samples, t time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linprog
+
+from limes.core.errors import SpecError
+from limes.theory.scaling.checks import check_number
+
+RESOURCES = ("time", "width", "samples")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PowerTerm:
+    """A part of the loss that goes as time^time * width^width * samples^samples.
+
+    Args:
+        name: What limits the loss there.
+        time, width, samples: Exponents, signs included.
+    """
+
+    name: str
+    time: float = 0.0
+    width: float = 0.0
+    samples: float = 0.0
+
+    def exponent(self, shares: Mapping[str, float]) -> float:
+        """Exponent in the budget, given those of the resources."""
+        return sum(getattr(self, name) * share for name, share in shares.items())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Allocation:
+    """The best use of a budget C, all as exponents of C.
+
+    Args:
+        loss: The loss falls as C^loss.
+        shares: Resource -> exponent; time^cost * width^cost * ... = C.
+        limits: Names of the terms that are equally large at the optimum.
+    """
+
+    loss: float
+    shares: Mapping[str, float]
+    limits: tuple[str, ...]
+
+
+def loss_terms(
+    a: float,
+    b: float,
+    *,
+    rich: bool = False,
+    batch_noise: bool = False,
+    finite_samples: bool = False,
+    label_noise: bool = False,
+) -> tuple[PowerTerm, ...]:
+    """The leading terms of the test loss of random features at power laws k^-a and k^-b.
+
+    Args:
+        a: Decay of the target power, above 1.
+        b: Decay of the eigenvalues, above 1.
+        rich: Features move (a fixed strength of feature learning).
+        batch_noise: One-pass SGD at a fixed step and batch size.
+        finite_samples: Terms of one training set that is seen again and again.
+        label_noise: Its noise too.
+
+    Returns:
+        Terms; none is dropped, though some never lead.
+
+    Raises:
+        SpecError: a or b is not above 1, or label noise without finite samples.
+
+    **Source**: docs/theory/scaling_exponents.md has a derivation or a check for each.
+
+    >>> [term.name for term in loss_terms(1.75, 1.5)]
+    ['time', 'width', 'width transient']
+    """
+    a = check_number("a", a, low=1.0, open_low=True)
+    b = check_number("b", b, low=1.0, open_low=True)
+    if label_noise and not finite_samples:
+        raise SpecError("label_noise without finite_samples: noise is fitted only where samples are seen again")
+    beta = (a - 1.0) / b
+    # Differs from arXiv:2402.01092 and 2409.17858: the width law is min(a-1, b), not min(a-1, 2b), and the transient is
+    # t^(1/b - 1) for beta > 1 only.
+    speed = max(1.0, 2.0 / (1.0 + beta)) if rich else 1.0
+    terms = [
+        PowerTerm(name="time", time=-speed * beta),
+        PowerTerm(name="width", width=-min(a - 1.0, b)),
+        PowerTerm(name="width transient", width=-1.0, time=speed * (1.0 / b - min(beta, 1.0))),
+    ]
+    if batch_noise:
+        terms.append(PowerTerm(name="batch noise", time=-speed * (2.0 - 1.0 / b)))
+    if finite_samples:
+        terms.append(PowerTerm(name="samples", samples=-min(a - 1.0, 2.0 * b)))
+        terms.append(PowerTerm(name="sample transient", samples=-1.0, time=speed * (1.0 / b - min(beta, 2.0))))
+    if label_noise:
+        terms.append(PowerTerm(name="label noise", samples=-1.0, time=speed / b))
+    return tuple(terms)
+
+
+def balance(terms: Sequence[PowerTerm], cost: Mapping[str, float]) -> Allocation:
+    """The allocation of a growing budget under which the largest term falls fastest.
+
+    Args:
+        terms: Of the loss.
+        cost: Resource -> power with which it enters the budget; {"time": 1, "width": 1} is C = width * time.
+
+    Returns:
+        `Allocation`.
+
+    Raises:
+        SpecError: Unknown resources, costs that are not positive, or a term that no resource lowers.
+
+    **Source**: balancing of terms as in arXiv:2405.15074, section 4, done by linear programming.
+    **Accuracy**: rounding.
+
+    >>> best = balance(loss_terms(1.75, 1.5), {"time": 1.0, "width": 1.0})
+    >>> round(best.loss, 6), round(best.shares["width"], 6), best.limits
+    (-0.3, 0.4, ('time', 'width', 'width transient'))
+    """
+    unknown = sorted(set(cost) - set(RESOURCES))
+    if unknown or not cost or not all(value > 0 for value in cost.values()):
+        raise SpecError(f"cost {dict(cost)}: expected positive powers for some of {', '.join(RESOURCES)}")
+    names = list(cost)
+    # Variables: exponent of the loss, then those of the resources. Minimize the loss under term <= loss for all terms.
+    rows = np.array([[-1.0, *(getattr(term, name) for name in names)] for term in terms])
+    equal = np.array([[0.0, *(cost[name] for name in names)]])
+    bounds = [(None, None), *((0.0, None) for _ in names)]
+    found = linprog(
+        [1.0, *(0.0 for _ in names)],
+        A_ub=rows,
+        b_ub=np.zeros(len(rows)),
+        A_eq=equal,
+        b_eq=[1.0],
+        bounds=bounds,
+        method="highs",
+    )
+    if found.status != 0:
+        raise SpecError(f"the terms {[term.name for term in terms]} have no best allocation: {found.message}")
+    loss, shares = float(found.x[0]), dict(zip(names, (float(v) for v in found.x[1:]), strict=True))
+    limits = tuple(term.name for term in terms if abs(term.exponent(shares) - loss) < 1e-9)
+    return Allocation(loss=loss, shares=shares, limits=limits)
