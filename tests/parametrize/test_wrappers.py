@@ -69,9 +69,13 @@ def test_two_processes_equal_one():
     outputs = [worker.communicate(timeout=300) for worker in workers]
     assert all(worker.returncode == 0 for worker in workers), outputs[0][1].decode()[-2000:]
     result = json.loads(outputs[0][0].decode().splitlines()[-1])
-    assert len(result) == 10
+    assert len(result) == 16
+    # A gradient summed in two halves differs in its last bit, in one process as well as in two, and where an entry is
+    # nearly zero Adam makes of that bit a part of a whole step: 1.6e-6 at lr 0.001, 1.6e-5 at lr 0.01. Against one
+    # process that sums the same halves 8e-7 is left at lr 0.01, and in float64 it is 2e-14 against the whole batch.
+    bounds = {"init": 0.0, "trained": 1e-5, "halves": 1e-5, "float64": 1e-12}
     for label, value in result.items():
-        assert value == 0.0 if label.endswith("init") else value <= 1e-5, (label, value)
+        assert value <= bounds[label.split()[-1]], (label, value)
 
 
 def test_deepcopy_and_average(made, model):

@@ -42,23 +42,23 @@ def full(model):
     }
 
 
-def train(model, made, *, rank=None, steps=10):
-    # At lr 0.01 the same comparison gave 1.6e-5: float32 sums in another order, which Adam amplifies with its step.
-    optimizer = torch.optim.AdamW(made.param_groups(model, lr=0.001, weight_decay=0.1), betas=(0.9, 0.95))
+def train(model, made, *, lr=0.001, rank=None, parts=1, steps=10):
+    """One process takes the whole batch, in `parts` whose gradients add up; of two processes each takes its half."""
+    optimizer = torch.optim.AdamW(made.param_groups(model, lr=lr, weight_decay=0.1), betas=(0.9, 0.95))
     for tokens in batches(steps):
-        part = tokens if rank is None else tokens[2 * rank : 2 * rank + 2]
         optimizer.zero_grad()
-        loss_of(model, part).backward()
+        for part in tokens.chunk(parts) if rank is None else [tokens.chunk(2)[rank]]:
+            (loss_of(model, part) / parts).backward()
         made.clip_grad_norm_(model, 1.0)
         optimizer.step()
     made.verify(model, optimizer)
     return full(model)
 
 
-def sharded(made, mesh, *, before):
+def sharded(made, mesh, *, before, dtype=torch.float32):
     """Initialized and then sharded, or built on the meta device, sharded, allocated and then initialized."""
     if before:
-        model = made.init_(build(TARGET), seed=7)
+        model = made.init_(build(TARGET), seed=7).to(dtype)
     else:
         with torch.device("meta"):
             model = build(TARGET)
@@ -84,14 +84,20 @@ def main(rank, port):
         made = plan(build, base=BASE, target=TARGET, form=form)
         single = made.apply_multipliers(made.init_(build(TARGET), seed=7))
         start = full(single)
-        end = train(copy.deepcopy(single), made)
+        whole = train(copy.deepcopy(single), made)
+        halves = train(copy.deepcopy(single), made, lr=0.01, parts=2)
         for before in (True, False):
             model = sharded(made, mesh, before=before)
             label = f"fsdp {form} {'before' if before else 'after'}"
             result[f"{label} init"] = difference(full(model), start)
-            result[f"{label} trained"] = difference(train(model, made, rank=rank), end)
+            result[f"{label} trained"] = difference(train(model, made, rank=rank), whole)
+            model = sharded(made, mesh, before=before)
+            result[f"{label} same halves"] = difference(train(model, made, lr=0.01, rank=rank), halves)
+        exact = train(copy.deepcopy(single).double(), made, lr=0.01)
+        model = sharded(made, mesh, before=True, dtype=torch.float64)
+        result[f"fsdp {form} float64"] = difference(train(model, made, lr=0.01, rank=rank), exact)
         parallel = torch.nn.parallel.DistributedDataParallel(copy.deepcopy(single))
-        result[f"ddp {form} trained"] = difference(train(parallel, made, rank=rank), end)
+        result[f"ddp {form} trained"] = difference(train(parallel, made, rank=rank), whole)
     if rank == 0:
         print(json.dumps(result))
     dist.destroy_process_group()

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 _FACTOR = "_limes_multiplier"
+_CLASSES: dict[type[nn.Module], type[nn.Module]] = {}
 
 
 def multiplier_of(module: nn.Module) -> float:
@@ -42,9 +43,14 @@ def set_multiplier(module: nn.Module, factor: float) -> None:
     setattr(module, _FACTOR, factor)
 
 
-@functools.cache
-def _multiplying(base: Any) -> type[nn.Module]:
-    """The class that multiplies what `base` puts out."""
+def _multiplying(base: type[nn.Module]) -> type[nn.Module]:
+    """The class that multiplies what `base` puts out; one for each, so that equal modules have equal types."""
+    if base not in _CLASSES:
+        _CLASSES[base] = _derive(base)
+    return _CLASSES[base]
+
+
+def _derive(base: type[nn.Module]) -> type[nn.Module]:
 
     @functools.wraps(base.forward)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
