@@ -17,6 +17,9 @@ _HOMES = {
     "StudySpec": "limes.spec",
     "run_sweep": "limes.sweep",
     "analyse_transfer": "limes.compare",
+    "coord_check": "limes.compare",
+    "classify_abc": "limes.parametrize",
+    "solve_abc": "limes.parametrize",
 }
 
 __all__ = ["__version__", *_HOMES]

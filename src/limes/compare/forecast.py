@@ -27,7 +27,10 @@ def forecast_loss(
     num_tokens: int,
     level: float,
 ) -> Forecast:
-    """Fit a power law with floor to the best losses of one parametrization, and read it off at the target.
+    """Fit a power law with floor to the best losses of one parametrization, and forecast the target.
+
+    Value and interval are quantiles of one predictive distribution, the value its median. Few sizes leave several laws
+    possible, and then the median is not the best fit, which may be the most extreme of them.
 
     Args:
         panels: Results of the study; sizes of all axes of `parametrization` enter, each network once.

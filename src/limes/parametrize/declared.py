@@ -62,7 +62,7 @@ class Declaration:
         axis: `width` or `depth`.
         growth: Of the axis, from base to target.
         tensors: By template.
-        features: Change of the activations; None where nothing is declared.
+        features: Change of the activations.
         logits_init: Output at initialization; None without a readout of its own (tied to an embedding).
         attention_init: Attention logits at initialization.
         attention_change: Change of the attention logits.
@@ -75,7 +75,7 @@ class Declaration:
     axis: AxisName
     growth: float
     tensors: Mapping[str, TensorExponents]
-    features: float | None
+    features: float
     logits_init: float | None
     attention_init: float
     attention_change: float | None
@@ -129,7 +129,7 @@ def declare(
     facts = collect_facts(growth, dict(overrides or {}))
     axis, ratio = _axis(growth, networks)
     grown = grown_graph(networks) if needs_grown(networks, chosen) or chosen.plain else None
-    folded = attention_scales(networks, grown, chosen, attention)[1]
+    folded = _folded(networks, grown, chosen, attention)
     tensors: dict[str, TensorExponents] = {}
     for fact in facts:
         theta = folded.get(growth.match(fact.name), 1.0)
@@ -167,7 +167,9 @@ def _axis(growth: Growth, networks: Networks) -> tuple[AxisName, float]:
             "sizes in widths= share the depth of the first one, sizes in depths= its width"
         )
     if depth == 1.0 and width == 1.0:
-        raise PlanError("neither width nor the number of residual branches grows from base to target; give a bigger one")
+        raise PlanError(
+            "neither width nor the number of residual branches grows from base to target; give a bigger one"
+        )
     return ("depth", depth) if depth != 1.0 else ("width", width)
 
 
@@ -180,10 +182,7 @@ def width_growth(base: Shapes, target: Shapes) -> float:
     4.0
     """
     ratios = [
-        new / old
-        for name, shape in target.items()
-        for old, new in zip(base.get(name, ()), shape)
-        if new != old and old
+        new / old for name, shape in target.items() for old, new in zip(base.get(name, ()), shape) if new != old and old
     ]
     return float(median(ratios)) if ratios else 1.0
 
@@ -217,6 +216,14 @@ def _exponents(
     )
 
 
+def _folded(networks: Networks, grown: Graph | None, chosen: Parametrization, mode: AttentionMode) -> dict[str, float]:
+    """Factors that a plan folds into query maps; none where they are packed with the keys."""
+    change = compare_attention(networks.graph, grown) if grown is not None else None
+    if change is None or not change.queries:
+        return {}
+    return attention_scales(networks, grown, chosen, mode)[1]
+
+
 def _attention(
     networks: Networks, grown: Graph | None, chosen: Parametrization, features: float, ratio: float
 ) -> tuple[float, float | None]:
@@ -243,8 +250,11 @@ def _places(networks: Networks) -> tuple[frozenset[str], tuple[str, ...]]:
     inner = set()
     for path in graph.module_outputs:
         held = [name for name in networks.structure.tensors if name.startswith(f"{path}." if path else "")]
-        if template_of(path) not in trunk and (held and inside.issuperset(held)):
-            inner.add(template_of(path))
+        template = template_of(path)
+        # A module without parameters (an activation, a dropout) is taken to lie where the block around it has its own.
+        around = any(template.startswith(f"{block}.") for block in trunk if block)
+        if template not in trunk and (inside.issuperset(held) if held else around and "*" in template):
+            inner.add(template)
     blocks = tuple(
         path
         for path, templates in networks.structure.branch_paths.items()
