@@ -75,14 +75,15 @@ def effective_rank(features: Tensor, *, kind: RankKind = "entropy", centered: bo
     rows = token_rows(features)
     if centered:
         rows = rows - rows.mean(0)
-    if not bool(rows.isfinite().all()):
-        return rows.new_tensor(float("nan"))
     if kind == "participation":
         gram = rows @ rows.T if rows.shape[0] < rows.shape[1] else rows.T @ rows
         total = gram.diagonal().sum()
-        return total if total == 0 else (total / gram.norm()).square()
+        # No branch on a value: on an accelerator that would wait for it.
+        return torch.where(total == 0, total, (total / gram.norm()).square())
     if kind != "entropy":
         raise SpecError(f"kind {kind!r}: expected 'entropy' or 'participation'")
+    if not bool(rows.isfinite().all()):
+        return rows.new_tensor(float("nan"))
     sigma = torch.linalg.svdvals(rows)
     total = sigma.sum()
     return total if total == 0 else torch.special.entr(sigma / total).sum().exp()
