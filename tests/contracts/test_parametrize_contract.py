@@ -1,6 +1,7 @@
 """Every parametrization of the table: neutral at the base, one role per tensor, invariant under the abc-symmetry."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from limes.models import build_model, example_input
 from limes.optim import OPTIMIZERS, build_optimizer
 from limes.parametrize import PARAMETRIZATIONS, Plan, plan
+from limes.parametrize.row import PlanRow
 from limes.parametrize.scaling import ROLES
 from limes.spec.model import CNNSpec, MLPSpec, ResMLPSpec, TransformerSpec, ViTSpec
 from limes.spec.training import OptimizerSpec
@@ -142,25 +144,44 @@ def test_symmetry_gives_the_same_trajectory(optimizer, theta):
     assert (plain - moved).abs().max() <= 1e-10 * plain.abs().max()
 
 
-@pytest.mark.parametrize("forgotten", ["lr_scale", "weight_decay_scale", "eps_scale", "init_std"])
-@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
-def test_a_symmetry_that_forgets_one_setting_is_noticed(optimizer, forgotten):
+MUTANTS = [
+    (optimizer, setting)
+    for optimizer in ("sgd", "adam", "adamw")
+    for setting in ("lr_scale", "weight_decay_scale", "eps_scale", "init_std")
+    if (optimizer, setting) != ("sgd", "eps_scale")  # SGD has no eps
+]
+
+
+@pytest.mark.parametrize("optimizer, setting", MUTANTS)
+def test_a_symmetry_that_forgets_one_setting_is_noticed(optimizer, setting):
     """The mutant of the test above."""
     base, theta = BASES["mlp"], 4.0
     target = grown(base)
     made = planned(base, target, "mup", optimizer=optimizer)
     plain, _ = train(made, target, optimizer=optimizer)
-    moved = made.symmetry("hidden.1.weight", theta)
-    old = made.row("hidden.1.weight")
-    data = moved.to_dict()
-    for row in data["rows"]:
-        if row["name"] == "hidden.1.weight":
-            row[forgotten] = getattr(old, forgotten)
-    data.pop("hash")
-    from limes.spec.base import content_hash
+    for name in ("hidden.1.weight", "readout.weight"):
+        forgotten = {setting: getattr(made.row(name), setting)}
+        moved = made.symmetry(name, theta)
+        entries = tuple(replace(row, **forgotten) if row.name == name else row for row in moved.entries)
+        other, _ = train(replace(moved, entries=entries), target, optimizer=optimizer)
+        assert (plain - other).abs().max() > 1e-4 * plain.abs().max()
 
-    wrong = Plan.from_dict({**data, "hash": content_hash(data)})
-    other, _ = train(wrong, target, optimizer=optimizer)
+
+@pytest.mark.parametrize("power", [-1.0, 1.0])
+@pytest.mark.parametrize("optimizer, setting", MUTANTS)
+def test_a_form_with_one_wrong_exponent_is_noticed(optimizer, setting, power, monkeypatch):
+    """The mutant of the forms: readout and branches move with one exponent off by one, in either direction."""
+    base = BASES["resmlp"]
+    made = planned(base, grown(base), "completep", optimizer=optimizer)
+    plain, _ = train(made, grown(base), optimizer=optimizer)
+    moved = PlanRow.moved
+
+    def wrong(row, theta):
+        new = moved(row, theta)
+        return replace(new, **{setting: getattr(new, setting) * theta**power})
+
+    monkeypatch.setattr(PlanRow, "moved", wrong)
+    other, _ = train(made.as_form("multiplier"), grown(base), optimizer=optimizer)
     assert (plain - other).abs().max() > 1e-4 * plain.abs().max()
 
 

@@ -137,7 +137,7 @@ def plan_between(base: ModelSpec, target: ModelSpec, choice: ParametrizationChoi
         weight_decay=training.optimizer.decay_mode,
         # Nobody multiplies the attention scale of a user's own network; its query maps take the factor over.
         attention="fold" if isinstance(base, ModuleSpec) else "auto",
-        example_inputs=example_input if isinstance(base, ModuleSpec) else None,
+        example_inputs=example_input,
         # The base stands in every panel, as its first size.
         allow_no_growth=True,
     )
