@@ -5,7 +5,7 @@ import pytest
 
 from limes.compare.problem import mlp_problem, mlp_weights
 from limes.core.errors import ScopeError, SpecError
-from limes.spec import MLPSpec, OptimizerSpec, RunSpec
+from limes.spec import OptimizerSpec, RunSpec
 from limes.spec.comparison import ComparisonSpec
 from limes.spec.data import DigitsSpec, GaussianSpec
 from limes.store import Store
@@ -15,7 +15,6 @@ from limes.theory.dynamics import train_network
 
 SMALL = ComparisonSpec(
     data=GaussianSpec(num_inputs=3, num_samples=4, num_validation=4),
-    model=MLPSpec(width=8, depth=2, activation="tanh"),
     widths=(4, 8, 16),
     seeds=4,
     gamma0=(0.5, 2.0),
@@ -32,7 +31,7 @@ def test_each_network_has_its_own_seed_and_one_problem_per_gamma0() -> None:
         problem = mlp_problem(item.spec, data)
         assert f"gamma0 {problem.gamma0:g}" in item.member.parametrization
         assert problem.lr == pytest.approx(SMALL.lr)
-        assert problem.lr_scale == pytest.approx((3 / 8, 1.0, 1.0))
+        assert problem.lr_scale == pytest.approx((1.0, 1.0, 1.0))
         assert problem.weight_var == pytest.approx((1.0, 1.0, 1.0))
 
 

@@ -8,6 +8,7 @@ import sys
 
 import typer
 
+from limes.cli.compare import compare
 from limes.cli.doctor import doctor
 from limes.cli.export import export
 from limes.cli.fit import fit
@@ -45,7 +46,7 @@ def _root(
     pass
 
 
-for command in (transfer, sweep, status, report, plan, show, fit, export, doctor):
+for command in (transfer, compare, sweep, status, report, plan, show, fit, export, doctor):
     app.command()(command)
 app.add_typer(theory)
 

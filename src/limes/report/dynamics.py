@@ -30,6 +30,7 @@ class Line:
         dash: Of the stroke.
         markers: Points instead of a stroke, with the band as error bars.
         symbol: Of the markers.
+        legend: Whether it has an entry in the legend.
     """
 
     label: str
@@ -41,6 +42,7 @@ class Line:
     dash: str = "solid"
     markers: bool = False
     symbol: str = "circle"
+    legend: bool = True
 
 
 def line_figure(
@@ -52,6 +54,7 @@ def line_figure(
     y_title: str,
     log_x: bool = False,
     log_y: bool = False,
+    ticks: Sequence[float] = (),
     caption: str = "",
     height: int = 400,
 ) -> Figure:
@@ -62,8 +65,11 @@ def line_figure(
             _add_band(plot, line, log_y=log_y)
     for line in lines:
         _add_line(plot, line, log_y=log_y)
+    horizontal: dict[str, object] = {"title": {"text": x_title}, **({"type": "log"} if log_x else {})}
+    if ticks:
+        horizontal |= {"tickvals": list(ticks), "ticktext": [f"{tick:g}" for tick in ticks], "minor": {"ticks": ""}}
     plot.update_layout(
-        xaxis={"title": {"text": x_title}, **({"type": "log"} if log_x else {})},
+        xaxis=horizontal,
         yaxis={"title": {"text": y_title}, **({"type": "log", "exponentformat": "power"} if log_y else {})},
         showlegend=True,
     )
@@ -97,7 +103,12 @@ def _add_line(plot: go.Figure, line: Line, *, log_y: bool) -> None:
             style["error_y"] = {"type": "data", "array": up, "arrayminus": down, "thickness": 1.2, "width": 3}
     label = plot_text(line.label)
     plot.add_scatter(
-        x=line.x.tolist(), y=y, name=label, hovertemplate=f"{label}<br>%{{x}}: %{{y:.4g}}<extra></extra>", **style
+        x=line.x.tolist(),
+        y=y,
+        name=label,
+        showlegend=line.legend,
+        hovertemplate=f"{label}<br>%{{x}}: %{{y:.4g}}<extra></extra>",
+        **style,
     )
 
 

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from limes.spec.base import Spec
 from limes.spec.data import DataSpec, DigitsSpec
-from limes.spec.model import MLPSpec
+from limes.spec.model import Activation, Size
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -16,7 +16,8 @@ class ComparisonSpec(Spec):
 
     Args:
         data: A regression on a finite set; every update sees all of it.
-        model: Depth and activation; its width is the base of the plans and may be left at the default.
+        depth: Hidden layers.
+        activation: Of every hidden layer.
         widths: At least three, increasing: the convergence is fitted over them.
         seeds: Networks of each width at each gamma0; every one has a seed of its own.
         gamma0: Richness of the limit, increasing.
@@ -29,9 +30,10 @@ class ComparisonSpec(Spec):
     """
 
     data: DataSpec = DigitsSpec(task="parity", num_samples=12)
-    model: MLPSpec = MLPSpec(width=64, depth=2, activation="tanh")
+    depth: Size = 2
+    activation: Activation = "tanh"
     widths: Annotated[tuple[Annotated[int, Field(ge=2, le=16384)], ...], Field(min_length=3)] = (32, 64, 128, 256)
-    seeds: Annotated[int, Field(ge=4, le=1000)] = 16
+    seeds: Annotated[int, Field(ge=4, le=1000)] = 24
     gamma0: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=8)] = (0.2, 1.0, 2.0)
     lr: Positive = 0.3
     steps: Annotated[int, Field(ge=2, le=10_000)] = 24

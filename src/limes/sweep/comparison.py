@@ -11,7 +11,7 @@ from limes.data import DataSource
 from limes.spec import MLPSpec, OptimizerSpec, ParametrizationChoice, RunSpec, TrainingSpec
 from limes.spec.comparison import ComparisonSpec
 from limes.store import Member
-from limes.sweep.build import PlannedRun, data_for, fill_model, plan_between
+from limes.sweep.build import PlannedRun, data_for, plan_between
 from limes.sweep.driver import SweepOutcome, SweepView, run_planned
 from limes.sweep.record import RECORD
 
@@ -51,8 +51,10 @@ def plan_comparison(spec: ComparisonSpec, *, base_dir: Path | None = None) -> li
         ScopeError: The data are no regression with one target, or no finite set.
     """
     data, training = load_comparison(spec, base_dir=base_dir)
-    base = fill_model(spec.model, data)
-    assert isinstance(base, MLPSpec)
+    # At a base as wide as the inputs the theory's learning rates are the same for all matrices.
+    base = _model(spec, width=data.num_inputs or 1).model_copy(
+        update={"num_inputs": data.num_inputs, "num_outputs": data.num_outputs}
+    )
     planned = []
     for index, gamma0 in enumerate(spec.gamma0):
         # The plan's gamma0 is relative to the base, whose own is base width^-1/2.
@@ -96,7 +98,8 @@ def load_comparison(spec: ComparisonSpec, *, base_dir: Path | None = None) -> tu
     Raises:
         ScopeError: The data are no regression with one target, or no finite set.
     """
-    data = data_for(spec.data, spec.model, _training(spec, batch_size=1), seed=0, base_dir=base_dir)
+    model = _model(spec, width=1)
+    data = data_for(spec.data, model, _training(spec, batch_size=1), seed=0, base_dir=base_dir)
     content = getattr(data, "content", None)
     inputs = getattr(content, "inputs", None)
     if inputs is None:
@@ -107,7 +110,11 @@ def load_comparison(spec: ComparisonSpec, *, base_dir: Path | None = None) -> tu
             "finite networks is predicted for a regression with one target"
         )
     training = _training(spec, batch_size=len(inputs))
-    return data_for(spec.data, spec.model, training, seed=0, base_dir=base_dir), training
+    return data_for(spec.data, model, training, seed=0, base_dir=base_dir), training
+
+
+def _model(spec: ComparisonSpec, *, width: int) -> MLPSpec:
+    return MLPSpec(width=width, depth=spec.depth, activation=spec.activation)
 
 
 def _training(spec: ComparisonSpec, *, batch_size: int) -> TrainingSpec:
