@@ -21,12 +21,11 @@ from limes.core.errors import SpecError
 from limes.optim import OPTIMIZERS
 from limes.parametrize import Plan
 from limes.parametrize.declared import Declaration, declare, width_growth
-from limes.parametrize.names import template_of
 from limes.parametrize.sizes import Build, build_on_meta, fields_of, shapes_of
 from limes.spec.training import OptimizerSpec
 
 Progress = Callable[[int, int], None]
-_DECLARES = ("alpha", "gamma0", "overrides", "example_inputs", "attention")
+_DECLARES = ("alpha", "gamma0", "overrides", "example_inputs", "attention", "probe")
 
 
 def coord_check(
@@ -110,8 +109,10 @@ def coord_check(
     parts, name = [], ""
     for sizes in groups:
         planned = {**options} if isinstance(plan_or_parametrization, Plan) else {"optimizer": optimizer, **options}
+        if sizes == groups[-1] and widths and depths:
+            planned.setdefault("probe", widths[-1])  # deeper networks alone would not tell what is hidden
         plans = plans_for(build, plan_or_parametrization, sizes, planned)
-        kept = {key: value for key, value in options.items() if key in _DECLARES}
+        kept = {key: value for key, value in planned.items() if key in _DECLARES}
         chosen = parametrization or plans[-1].parametrization
         given = {**plans[-1].options, **kept} if chosen == plans[-1].parametrization else kept
         declaration = declare(build, base=sizes[0], target=sizes[-1], parametrization=chosen, **given)
@@ -188,7 +189,6 @@ def _check_axis(
     max_undecided: float,
 ) -> CoordAxis:
     growth = _growth(build, sizes, plans, declaration)
-    blocks = declaration.blocks if declaration.axis == "depth" else ()
     values: dict[Key, np.ndarray] = {}
     losses = []
     split_batch(batch)
@@ -196,20 +196,22 @@ def _check_axis(
         rows = []
         for seed in range(seeds):
             network = Network(build_model(build, size, made), made, training, seed=seed)
-            for key, value in measure_network(network, batch, loss, blocks=blocks).items():
+            for key, value in measure_network(network, batch, loss, declaration).items():
                 table = values.setdefault(key, np.full((len(sizes), seeds), np.nan))
                 table[place, seed] = value
             rows.append(tuple(network.losses))
             counter.step()
         losses.append(tuple(rows))
-    decays = training.weight_decay > 0 and plans[-1].decay_mode != "coupled"
+    # Inside the gradient that Adam normalizes, what a decay takes depends on the gradient beside it.
+    linear = all(row.rule.gradient_power == 1 or not row.rule.decay_in_gradient for row in plans[-1].entries)
+    decays = training.weight_decay > 0 and plans[-1].decay_mode != "coupled" and linear
     found = judge(values, growth, declaration, replace(rule, decays=decays))
     rules = {row.rule.gradient_power for row in plans[-1].entries}
     causes = find_causes(
         found,
         declaration,
         tolerance=rule.tolerance,
-        exponents=_exponents(plans, growth),
+        exponents=_exponents(plans, growth, declaration),
         normalizes=max(rules) == 0.0,
     )
     return CoordAxis(
@@ -245,18 +247,19 @@ def _words(size: Any, sizes: list[Any]) -> str:
     return f"{fields[changed[0]]}" if changed else str(sizes.index(size))
 
 
-def _exponents(plans: list[Plan], growth: list[float]) -> dict[str, dict[str, float]]:
-    """Exponents of the settings from the first size to the last, by template."""
-    first = {template_of(row.name): row for row in plans[0].entries}
+def _exponents(plans: list[Plan], growth: list[float], declaration: Declaration) -> dict[str, dict[str, float]]:
+    """Exponents of the settings from the first size to the last, by label."""
+    first = {declaration.label(row.name): row for row in plans[0].entries}
     result = {}
     for row in plans[-1].entries:
-        base = first.get(row.template)
+        label = declaration.label(row.name)
+        base = first.get(label)
         if base is None:
             continue
         pairs = {
             key: (getattr(base, key), getattr(row, key)) for key in ("lr_scale", "eps_scale", "init_std", "multiplier")
         }
-        result[row.template] = {
+        result[label] = {
             key: math.log(new / old) / math.log(growth[-1]) for key, (old, new) in pairs.items() if old > 0 and new > 0
         }
     return result

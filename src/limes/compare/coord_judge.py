@@ -81,9 +81,7 @@ def _tensor_target(quantity: str, entry: TensorExponents | None) -> Target | Non
 def _owned(name: str, declaration: Declaration) -> list[TensorExponents]:
     """Matrices whose map is the module `name`."""
     return [
-        entry
-        for template, entry in declaration.tensors.items()
-        if entry.is_matrix and template.rpartition(".")[0] == name
+        entry for label, entry in declaration.tensors.items() if entry.is_matrix and label.rpartition(".")[0] == name
     ]
 
 
@@ -153,7 +151,8 @@ def judge(
     """Rows with verdicts, judged ones first.
 
     Args:
-        values: (num_sizes, num_seeds) by quantity and template; nan where a network does not have it.
+        values: (num_sizes, num_seeds) by quantity and template; nan where a network does not have it, infinite where
+            it diverged.
         growth: (num_sizes,) of the axis.
         declaration: What is declared.
         rule: How to judge.
@@ -163,6 +162,8 @@ def judge(
         target = target_of(key, declaration, decays=rule.decays)
         if target is not None and _without_gradient(key, values, declaration):
             target = None
+        if np.isnan(table).any():
+            continue  # not every network has it, or not under this name
         found.append(_Slopes(key, table, _fit(table, growth), target))
     # Few seeds can agree by chance: no row is taken to be surer than the median one.
     spreads = [float(part.slopes.std(ddof=1)) for part in found if part.target is not None and len(part.slopes) > 1]

@@ -33,6 +33,8 @@ def plans_for(build: Build, choice: Choice, sizes: Sequence[Any], options: Mappi
     Raises:
         PlanError: A plan cannot be made, or does not fit the last size.
     """
+    # The base itself does not grow: its roles, which decide what Muon trains, come from the last size.
+    options = {"probe": sizes[-1], **options}
     if isinstance(choice, Plan):
         return _between(build, choice, sizes, options)
     if callable(choice) and not isinstance(choice, Parametrization):

@@ -225,8 +225,8 @@ def summary(check: CoordCheck, axis: CoordAxis) -> str:
     )
     return (
         f"{axis.axis} {axis.sizes[0]} to {axis.sizes[-1]}: {check.parametrization} with {check.optimizer} "
-        f"{axis.verdict} ({counts}; slopes within {check.tolerance:g} of the declared exponents, {check.level:.0%} intervals over "
-        f"{check.seeds} seeds)"
+        f"{axis.verdict} ({counts}; slopes within {check.tolerance:g} of the declared exponents, {check.level:.0%} "
+        f"intervals over {check.seeds} seeds)"
     )
 
 

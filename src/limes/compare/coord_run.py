@@ -3,6 +3,7 @@
 Source: limes, docs/coord_check.md.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from limes.measure import Recording, effective_shrinkage, main_tensor, record_fo
 from limes.measure.updates import root_mean_square, split_updates
 from limes.optim import OPTIMIZERS
 from limes.parametrize import Plan
+from limes.parametrize.declared import Declaration
 from limes.parametrize.names import template_of
 from limes.spec.training import OptimizerSpec
 
@@ -31,7 +33,8 @@ class Training:
     Attributes:
         steps: Optimizer steps, all on the same batch.
         lr: Learning rate at the base.
-        weight_decay: At the base, as the optimizer takes it.
+        weight_decay: At the base, as the optimizer takes it. It does not act in the training, where it would cover what
+            the gradients do; what it takes per step is measured after it.
         eps: At the base.
         spec: Betas and momentum.
         dtype: Of model and batch; None leaves the model's own.
@@ -94,6 +97,8 @@ class Network:
         _measuring_mode(self.model)
         groups = plan.param_groups(self.model, lr=training.lr, weight_decay=training.weight_decay, eps=training.eps)
         self.optimizers = _optimizers(groups, plan, training)
+        self.decays = [[group["weight_decay"] for group in each.param_groups] for each in self.optimizers]
+        self._set_decays(on=False)
         self.before = {name: tensor.detach().clone() for name, tensor in self.model.named_parameters()}
         self.gradients: dict[str, float] = {}
         self.losses: list[float] = []
@@ -116,6 +121,20 @@ class Network:
             for optimizer in self.optimizers:
                 optimizer.step()
 
+    def shrinkage(self) -> dict[str, float]:
+        """Share of each tensor that weight decay takes per step."""
+        self._set_decays(on=True)
+        found: dict[str, float] = {}
+        for optimizer in self.optimizers:
+            found.update(effective_shrinkage(self.model, optimizer))
+        self._set_decays(on=False)
+        return found
+
+    def _set_decays(self, *, on: bool) -> None:
+        for optimizer, decays in zip(self.optimizers, self.decays):
+            for group, decay in zip(optimizer.param_groups, decays):
+                group["weight_decay"] = decay if on else 0.0
+
     def record(self, batch: Any) -> Recording:
         """One forward pass with everything kept."""
         args, kwargs, _ = split_batch(batch)
@@ -133,7 +152,7 @@ def _measuring_mode(model: nn.Module) -> None:
 def _optimizers(groups: list[dict[str, Any]], plan: Plan, training: Training) -> list[torch.optim.Optimizer]:
     families: dict[str, list[dict[str, Any]]] = {}
     for group in groups:
-        families.setdefault(group.pop("optimizer", plan.optimizer), []).append(group)
+        families.setdefault(group.pop("optimizer", plan.entries[0].optimizer), []).append(group)
     made = []
     for name, mine in families.items():
         build = OPTIMIZERS[name].build
@@ -143,14 +162,14 @@ def _optimizers(groups: list[dict[str, Any]], plan: Plan, training: Training) ->
     return made
 
 
-def measure_network(network: Network, batch: Any, loss: Loss, *, blocks: tuple[str, ...]) -> dict[Key, float]:
+def measure_network(network: Network, batch: Any, loss: Loss, declaration: Declaration) -> dict[Key, float]:
     """Train and measure; root mean squares over entries and over the layers of a template.
 
     Args:
         network: Before training.
         batch: As for `coord_check`.
         loss: (output, targets) -> scalar.
-        blocks: Templates of the modules whose second-order change is measured.
+        declaration: What is declared: it names tensors and modules, and the blocks along the depth.
 
     Returns:
         By (quantity, template of the module or tensor).
@@ -158,14 +177,15 @@ def measure_network(network: Network, batch: Any, loss: Loss, *, blocks: tuple[s
     first = network.record(batch)
     network.train(batch, loss)
     last = network.record(batch)
-    result = _activations(first, last, blocks)
-    result.update(_attention(first, last))
-    result.update(_tensors(network, first, last))
+    blocks = declaration.blocks if declaration.axis == "depth" else ()
+    result = _activations(first, last, declaration, blocks)
+    result.update(_attention(first, last, declaration))
+    result.update(_tensors(network, first, last, declaration))
     for template in blocks:
         result.update(_block(network, template, last))
     if network.training.weight_decay:
-        result.update(_shrinkage(network))
-    return result
+        result.update(_shrinkage(network, declaration))
+    return {key: value if math.isfinite(value) else math.inf for key, value in result.items()}
 
 
 def _pooled(parts: Mapping[str, list[float]], quantity: str) -> dict[Key, float]:
@@ -176,7 +196,9 @@ def _pooled(parts: Mapping[str, list[float]], quantity: str) -> dict[Key, float]
     }
 
 
-def _activations(first: Recording, last: Recording, blocks: tuple[str, ...]) -> dict[Key, float]:
+def _activations(
+    first: Recording, last: Recording, declaration: Declaration, blocks: tuple[str, ...]
+) -> dict[Key, float]:
     """Sizes at initialization and changes; a module that only hands on what another one returned is left out.
 
     Of the blocks along the depth the last one counts: a mean over layers would depend on how finely they divide it.
@@ -192,7 +214,7 @@ def _activations(first: Recording, last: Recording, blocks: tuple[str, ...]) -> 
         moved = [b - a for a, b in zip(outputs, last.outputs.get(path, []))]
         if not moved or not (fresh or path == ""):
             continue
-        name = template_of(path) if path else root
+        name = declaration.place(path) if path else root
         if name in blocks:
             sizes[name], changes[name] = [], []
         sizes.setdefault(name, []).append(root_mean_square(outputs))
@@ -200,24 +222,24 @@ def _activations(first: Recording, last: Recording, blocks: tuple[str, ...]) -> 
     return _pooled(sizes, "init") | _pooled(changes, "change")
 
 
-def _attention(first: Recording, last: Recording) -> dict[Key, float]:
+def _attention(first: Recording, last: Recording, declaration: Declaration) -> dict[Key, float]:
     sizes: dict[str, list[float]] = {}
     changes: dict[str, list[float]] = {}
     for path, logits in first.attention.items():
         moved = [b - a for a, b in zip(logits, last.attention[path])]
-        sizes.setdefault(template_of(path), []).append(root_mean_square(logits))
-        changes.setdefault(template_of(path), []).append(root_mean_square(moved))
+        sizes.setdefault(declaration.place(path), []).append(root_mean_square(logits))
+        changes.setdefault(declaration.place(path), []).append(root_mean_square(moved))
     return _pooled(sizes, "attention init") | _pooled(changes, "attention change")
 
 
-def _tensors(network: Network, first: Recording, last: Recording) -> dict[Key, float]:
+def _tensors(network: Network, first: Recording, last: Recording, declaration: Declaration) -> dict[Key, float]:
     updates = split_updates(network.model, network.before, first, last)
     rows = {row.name: row for row in network.plan.entries}
     named = dict(network.model.named_parameters())
     parts: dict[str, dict[str, list[float]]] = {}
 
     def add(quantity: str, name: str, value: float) -> None:
-        parts.setdefault(quantity, {}).setdefault(template_of(name), []).append(value)
+        parts.setdefault(quantity, {}).setdefault(declaration.label(name), []).append(value)
 
     for name, update in updates.items():
         add("effective", name, update.effective)
@@ -253,9 +275,8 @@ def _block(network: Network, template: str, last: Recording) -> dict[Key, float]
     return _pooled(parts, "second order")
 
 
-def _shrinkage(network: Network) -> dict[Key, float]:
+def _shrinkage(network: Network, declaration: Declaration) -> dict[Key, float]:
     parts: dict[str, list[float]] = {}
-    for optimizer in network.optimizers:
-        for name, share in effective_shrinkage(network.model, optimizer).items():
-            parts.setdefault(template_of(name), []).append(share)
+    for name, share in network.shrinkage().items():
+        parts.setdefault(declaration.label(name), []).append(share)
     return _pooled(parts, "shrinkage")

@@ -33,7 +33,7 @@ class TensorExponents:
     """What is declared of one tensor. Exponents are powers of the growth of the axis.
 
     Args:
-        template: Its name without layer indices.
+        label: Its name without layer indices; the whole name where tensors of one template differ (in `nn.Sequential`).
         role: As in a plan.
         init: Size of its map's output at initialization.
         effective: Size of what its update adds to the output of its map; None where nothing is declared.
@@ -43,7 +43,7 @@ class TensorExponents:
         folded: It carries the attention scale.
     """
 
-    template: str
+    label: str
     role: str
     init: float
     effective: float | None
@@ -61,7 +61,8 @@ class Declaration:
         parametrization: Its name.
         axis: `width` or `depth`.
         growth: Of the axis, from base to target.
-        tensors: By template.
+        tensors: By label.
+        split: Templates whose tensors differ from each other and so keep their whole names.
         features: Change of the activations.
         logits_init: Output at initialization; None without a readout of its own (tied to an embedding).
         attention_init: Attention logits at initialization.
@@ -75,6 +76,7 @@ class Declaration:
     axis: AxisName
     growth: float
     tensors: Mapping[str, TensorExponents]
+    split: frozenset[str]
     features: float
     logits_init: float | None
     attention_init: float
@@ -82,6 +84,17 @@ class Declaration:
     inner: frozenset[str]
     blocks: tuple[str, ...]
     block_ratio: float | None
+
+    def label(self, name: str) -> str:
+        """Under which label a tensor is pooled with its like."""
+        template = template_of(name)
+        return name if template in self.split else template
+
+    def place(self, path: str) -> str:
+        """Under which label a module is pooled with its like."""
+        template = template_of(path)
+        alone = {name.rpartition(".")[0] for name in self.split}
+        return path if template in alone else template
 
 
 def declare(
@@ -95,6 +108,7 @@ def declare(
     overrides: Overrides | None = None,
     example_inputs: Any = None,
     attention: AttentionMode = "auto",
+    probe: Any = None,
 ) -> Declaration:
     """The exponents that a parametrization declares when `build(base)` grows to `build(target)` along one axis.
 
@@ -111,6 +125,7 @@ def declare(
         overrides: As for `plan`.
         example_inputs: As for `plan`.
         attention: As for `plan`.
+        probe: As for `plan`; decides roles only.
 
     Raises:
         PlanError: Nothing grows, or width and depth grow together.
@@ -124,16 +139,21 @@ def declare(
     (4.0, -0.5, 0.0)
     """
     chosen = choose_parametrization(parametrization, alpha=alpha, gamma0=gamma0)
-    networks = read_networks(build, base, target, probe=None, example=example_inputs, init={})
+    networks = read_networks(build, base, target, probe=probe, example=example_inputs, init={})
     growth = Growth(networks.base_shapes, networks.target_shapes, networks.axes, networks.structure)
     facts = collect_facts(growth, dict(overrides or {}))
     axis, ratio = _axis(growth, networks)
     grown = grown_graph(networks) if needs_grown(networks, chosen) or chosen.plain else None
     folded = _folded(networks, grown, chosen, attention)
+    each = {
+        fact.name: _exponents(fact, chosen, axis=axis, ratio=ratio, theta=folded.get(growth.match(fact.name), 1.0))
+        for fact in facts
+    }
+    split = _differing(each)
     tensors: dict[str, TensorExponents] = {}
-    for fact in facts:
-        theta = folded.get(growth.match(fact.name), 1.0)
-        tensors.setdefault(fact.template, _exponents(fact, chosen, axis=axis, ratio=ratio, theta=theta))
+    for name, entry in each.items():
+        label = name if template_of(name) in split else template_of(name)
+        tensors.setdefault(label, replace(entry, label=label))
     moving = [
         entry.effective
         for entry in tensors.values()
@@ -148,14 +168,25 @@ def declare(
         axis=axis,
         growth=ratio,
         tensors=tensors,
+        split=split,
         features=features,
-        logits_init=tensors[readouts[0].template].init if readouts else None,
+        logits_init=each[readouts[0].name].init if readouts else None,
         attention_init=attention_init,
         attention_change=attention_change,
         inner=inner,
         blocks=blocks,
         block_ratio=chosen.alpha - 1.0 if axis == "depth" and chosen.alpha is not None else None,
     )
+
+
+def _differing(each: Mapping[str, TensorExponents]) -> frozenset[str]:
+    """Templates whose tensors are not all alike."""
+    kinds: dict[str, set[TensorExponents]] = {}
+    for name, entry in each.items():
+        kinds.setdefault(template_of(name), set()).add(entry)
+    different = {template for template, entries in kinds.items() if len(entries) > 1}
+    modules = {template.rpartition(".")[0] for template in different}
+    return frozenset(template for template in kinds if template.rpartition(".")[0] in modules)
 
 
 def _axis(growth: Growth, networks: Networks) -> tuple[AxisName, float]:
@@ -205,7 +236,7 @@ def _exponents(
     if axis == "depth" and in_branch and chosen.alpha is None:
         effective = None
     return TensorExponents(
-        template=fact.template,
+        label=fact.template,
         role=fact.role,
         init=_power(scales.init / neutral.init * terms**0.5 * theta, ratio),
         effective=effective,
