@@ -8,10 +8,13 @@ import sys
 
 import typer
 
+from limes.cli.abc import abc
+from limes.cli.check import check
 from limes.cli.compare import compare
 from limes.cli.doctor import doctor
 from limes.cli.export import export
 from limes.cli.fit import fit
+from limes.cli.inspect import inspect
 from limes.cli.plan import plan
 from limes.cli.report import report
 from limes.cli.show import show
@@ -46,7 +49,7 @@ def _root(
     pass
 
 
-for command in (transfer, compare, sweep, status, report, plan, show, fit, export, doctor):
+for command in (transfer, compare, sweep, status, report, plan, check, abc, show, fit, inspect, export, doctor):
     app.command()(command)
 app.add_typer(theory)
 

@@ -138,24 +138,68 @@ def sizes_between(build: Build, base: Any, target: Any, *, num_sizes: int = 4) -
         deeper = _is_depth(build, base, target)
         values = _ladder(build, lambda share: round(base * (target / base) ** share), num_sizes)
         return ([], values) if deeper else (values, [])
-    changed = {
-        key: (old[key], new[key])
-        for key in new
-        if key in old and old[key] != new[key] and isinstance(old[key], int) and isinstance(new[key], int)
-    }
+    wide, deep = _growing_fields(build, base, target)
+    ladders = []
+    for keys in (wide, deep):
+        moved = _mover(base, keys, new)
+        ladders.append(_ladder(build, moved, num_sizes) if keys else [])
+    return ladders[0], ladders[1]
+
+
+def _growing_fields(build: Build, base: Any, target: Any) -> tuple[list[str], list[str]]:
+    """Names of the whole numbers that differ: those of the width and those of the depth."""
+    old, new = fields_of(base) or {}, fields_of(target) or {}
+    changed = [
+        key for key in new if old.get(key) != new[key] and isinstance(old.get(key), int) and isinstance(new[key], int)
+    ]
     if not changed:
         raise PlanError("base and target differ in no whole number; there is nothing to grow")
     deep = [key for key in changed if _is_depth(build, base, with_fields(base, {key: new[key]}))]
-    wide = [key for key in changed if key not in deep]
-    ladders = []
-    for keys in (wide, deep):
+    return [key for key in changed if key not in deep], deep
 
-        def size(share: float, keys: list[str] = keys) -> Any:
-            moved = {key: round(old[key] * (new[key] / old[key]) ** share) for key in keys}
-            return with_fields(base, moved)
 
-        ladders.append(_ladder(build, size, num_sizes) if keys else [])
-    return ladders[0], ladders[1]
+def _mover(base: Any, keys: Sequence[str], new: Mapping[str, Any]) -> Callable[[float], Any]:
+    """From a share of the way (in logarithms) to the size with these fields moved by it."""
+    old = fields_of(base) or {}
+    return lambda share: with_fields(base, {key: round(old[key] * (new[key] / old[key]) ** share) for key in keys})
+
+
+def sizes_along(build: Build, base: Any, target: Any, numbers: Sequence[int], *, axis: str) -> list[Any]:
+    """The sizes whose width (or depth) takes the given numbers, everything else as at the base.
+
+    Fields that belong to the width with it (heads, inner widths) are told by a target, and grow in proportion.
+
+    Args:
+        build: As for `limes.plan`.
+        base: The first size.
+        target: A bigger one; None where the field is called `width` or `depth`, or `build` takes a number.
+        numbers: Growing; the first is that of the base.
+        axis: width or depth.
+
+    Raises:
+        SpecError: The first number is not that of the base, or no field is known to grow.
+
+    >>> sizes_along(lambda size: nn.Linear(size["width"], 1), {"width": 8}, None, [8, 16, 32], axis="width")
+    [{'width': 8}, {'width': 16}, {'width': 32}]
+    """
+    old = fields_of(base)
+    if old is None:
+        keys, first = [], base
+    else:
+        found = [axis] if target is None else _growing_fields(build, base, target)[axis == "depth"]
+        keys = [key for key in found if key in old]
+        if not keys:
+            raise SpecError(f"no field of the base is known to be its {axis}; give a target that is larger in {axis}")
+        first = old[keys[0]]
+    if numbers[0] != first:
+        raise SpecError(f"the first {axis} is {numbers[0]} and that of the base {first}; give that of the base first")
+    if old is None:
+        return list(numbers)
+    if target is None:
+        return [with_fields(base, {axis: number}) for number in numbers]
+    new = fields_of(target) or {}
+    moved = _mover(base, keys, new)
+    return [moved(math.log(number / first) / math.log(new[keys[0]] / first)) for number in numbers]
 
 
 def _is_depth(build: Build, base: Any, other: Any) -> bool:
