@@ -22,6 +22,8 @@ from limes.numerics.contour import TALBOT_RIGHT, Complex, ellipse_nodes, talbot_
 # Exponential growth allowed on an ellipse; rounding grows by its square.
 _GROWTH = 4.0
 _NEGLIGIBLE = math.log(1e-15)
+# Oscillations fall as exp(-time / 2 inertia); the other contour converges slowly before they are long gone.
+_LATE = 150.0
 MAX_NODES = 3000
 
 
@@ -69,13 +71,13 @@ class Clock:
         """Edge of the spectrum at which the slowest step becomes unstable."""
         return math.inf if self.lr is None else 2.0 * (1.0 + self.momentum) / self.lr - self.ridge
 
-    def nodes(self, time: float, edge: float, num_nodes: int) -> Nodes:
-        """The contour for one time; `num_nodes` on a cotangent contour, as many as needed on an ellipse."""
+    def nodes(self, time: float, edge: float, num_nodes: int, *, share: float = 1.0) -> Nodes:
+        """The contour for one time: a share of `num_nodes`, or of as many as an ellipse needs."""
         if self.lr is not None:
-            return self._steps(time, edge, num_nodes)
-        if self.inertia and time < -2.0 * self.inertia * _NEGLIGIBLE:
-            return self._oscillating_flow(time, edge, num_nodes)
-        return self._flow(time, num_nodes)
+            return self._steps(time, edge, num_nodes, share)
+        if self.inertia and time < _LATE * self.inertia:
+            return self._oscillating_flow(time, edge, num_nodes, share)
+        return self._flow(time, _even(share * num_nodes))
 
     def _flow(self, time: float, num_nodes: int) -> Nodes:
         u, weights = talbot_nodes(num_nodes)
@@ -87,13 +89,13 @@ class Clock:
         omega = np.exp(z * time) * weights / time * slope / z
         return _nodes(start + self.ridge, u + self.ridge, omega, z)
 
-    def _oscillating_flow(self, time: float, edge: float, num_nodes: int) -> Nodes:
+    def _oscillating_flow(self, time: float, edge: float, num_nodes: int, share: float) -> Nodes:
         m = self.inertia
         length = max(edge + self.ridge, 0.25 / m)
         right = _GROWTH / time
         growth = math.acosh(1.0 + 2.0 * (right + m * right**2) / length)
         # The map from u to z has two sheets, so the angle runs over two turns.
-        count = _even(2.0 * num_nodes + 60.0 / growth + 4.0 * time * math.sqrt(length / m))
+        count = _even(share * (2.0 * num_nodes + 64.0 / growth + 3.0 * time * math.sqrt(length / m)))
         theta = (np.arange(count // 2) + 0.5) * (4.0 * np.pi / count)
         angle = growth + 1j * theta
         u, du = 0.5 * length * (np.cosh(angle) - 1.0), 0.5 * length * np.sinh(angle)
@@ -103,18 +105,19 @@ class Clock:
         start = 0.5 * length * (math.cosh(growth) - 1.0)
         return _nodes(start + self.ridge, u + self.ridge, omega, z)
 
-    def _steps(self, time: float, edge: float, num_nodes: int) -> Nodes:
+    def _steps(self, time: float, edge: float, num_nodes: int, share: float) -> Nodes:
         eta, beta = float(self.lr or 0.0), self.momentum
         slowest = self._rate_at(1.0 + beta - eta * (edge + self.ridge))
         forgotten = slowest == 0.0 or time * math.log(slowest) < _NEGLIGIBLE
         if forgotten and time * (1.0 - beta) > 2.0 * num_nodes:
-            return self._late_steps(time, num_nodes)
+            return self._late_steps(time, _even(share * num_nodes))
         right = 1.0 + beta
         left = min(right - eta * (edge + self.ridge), -2.0 * math.sqrt(beta))
         half = 0.5 * (right - left)
-        reach = _GROWTH * max(1.0 - beta, 0.05) / max(time, 1.0) / half
-        growth = min(math.acosh(1.0 + reach), 1.5)
-        count = _even(num_nodes + 40.0 / growth)
+        # The contour meets the real axis where zeta^time has grown by the allowed factor.
+        outermost = 1.0 + _GROWTH / max(time, 1.0)
+        growth = min(math.acosh(1.0 + (outermost + beta / outermost - right) / half), 1.5)
+        count = _even(share * (num_nodes + 34.0 / growth))
         w, weights = ellipse_nodes(count, left=left, right=right, growth=growth)
         root = np.sqrt(w - 2.0 * math.sqrt(beta)) * np.sqrt(w + 2.0 * math.sqrt(beta))
         zeta = 0.5 * (w + root)

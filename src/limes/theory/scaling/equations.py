@@ -158,7 +158,7 @@ class Losses:
 def _correlations(sums: PairSums, sizes: Sizes, xx: Complex, noise_var: float) -> tuple[Complex, ...]:
     """What the five losses are double integrals of, without the factor x x' r1 of the training loss's r1."""
     n, p = sizes.features[:, None, None], sizes.samples[:, None, None]
-    source = sums.u + noise_var * p.astype(bool) / xx
+    source = sums.u + noise_var / xx
     rows, columns = 1.0 - p * sums.b, 1.0 - n * sums.b
     determinant = rows * columns - n * p * xx * sums.a**2
     c1 = (columns * source + n * sums.a * sums.v) / determinant

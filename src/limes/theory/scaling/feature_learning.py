@@ -247,7 +247,7 @@ def _surrogate(problem: FeatureLearningProblem, grid: Real, steps_per_fold: int)
     # t(tau) = int d tau / (1 + gamma C), by Simpson's rule on a grid in ln tau that ends beyond the last time.
     scale = 0.1 / max(float(lam.max()), math.sqrt(gamma * float(weights @ lam**2)))
     folds = math.log1p(float(grid[-1]) * (1.0 + float(_alignment(weights.sum(), gamma))) / scale)
-    u = np.linspace(0.0, folds, 2 * math.ceil(0.5 * folds * steps_per_fold) + 9)
+    u = np.linspace(0.0, folds, 8 * math.ceil(0.5 * folds * steps_per_fold) + 9)
     tau = scale * np.expm1(u)
     t = cumulative_simpson((tau + scale) / (1.0 + alignment(tau)), x=u, initial=0.0)
     found = scale * np.expm1(make_interp_spline(np.log1p(t / scale), u, k=5)(np.log1p(grid / scale)))

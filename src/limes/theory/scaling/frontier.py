@@ -202,19 +202,22 @@ def _three(problem: RandomFeatureProblem, budget: Real, num_sizes: int, shortest
     rows, count = [], 0
     for total in budget:
         top = math.log(total / shortest_time / 2.0)
-        u = np.linspace(math.log(2.0), top, num_sizes)
-        n, p = np.meshgrid(np.exp(u), np.exp(u), indexing="ij")
-        times = total / (n * p)
-        # Beyond the corner no time is left; holding the shortest time there keeps the table rectangular and large.
-        losses = loss_table(problem, num_features=n, num_samples=p, times=np.maximum(times, shortest_time))
-        losses = np.log(losses) + np.maximum(0.0, np.log(shortest_time / times))
-        count += losses.size
-        i, j = np.unravel_index(int(np.argmin(losses)), losses.shape)
-        spline = RectBivariateSpline(u, u, losses)
-        step = u[1] - u[0]
-        bounds = [(max(u[0], u[k] - step), min(u[-1], u[k] + step)) for k in (i, j)]
-        found = minimize(lambda v, s=spline: float(s(v[0], v[1])[0, 0]), [u[i], u[j]], bounds=bounds)
-        inside = 0 < i < num_sizes - 1 and 0 < j < num_sizes - 1
+        n_axis = p_axis = np.linspace(math.log(2.0), top, num_sizes)
+        inside = True
+        for level in range(2):
+            losses = _corner(problem, total, n_axis, p_axis, shortest_time)
+            count += losses.size
+            i, j = np.unravel_index(int(np.argmin(losses)), losses.shape)
+            if level == 0:
+                inside = bool(0 < i < num_sizes - 1 and 0 < j < num_sizes - 1)
+                step = n_axis[1] - n_axis[0]
+                n_axis, p_axis = (
+                    np.linspace(max(n_axis[0], axis[k] - step), min(n_axis[-1], axis[k] + step), 7)
+                    for axis, k in ((n_axis, i), (p_axis, j))
+                )
+        spline = RectBivariateSpline(n_axis, p_axis, losses)
+        bounds = [(axis[0], axis[-1]) for axis in (n_axis, p_axis)]
+        found = minimize(lambda v, s=spline: float(s(v[0], v[1])[0, 0]), [n_axis[i], p_axis[j]], bounds=bounds)
         rows.append((found.fun, *found.x, inside))
     loss, n_log, p_log, inside_all = (np.array(column) for column in zip(*rows, strict=True))
     return Frontier(
@@ -227,6 +230,14 @@ def _three(problem: RandomFeatureProblem, budget: Real, num_sizes: int, shortest
         num_evaluated=count,
         problem=problem,
     )
+
+
+def _corner(problem: RandomFeatureProblem, total: float, n_axis: Real, p_axis: Real, shortest_time: float) -> Real:
+    """Log losses on a grid of log sizes; beyond the corner where no time is left, large values that rise smoothly."""
+    n, p = np.meshgrid(np.exp(n_axis), np.exp(p_axis), indexing="ij")
+    times = total / (n * p)
+    losses = loss_table(problem, num_features=n, num_samples=p, times=np.maximum(times, shortest_time))
+    return np.log(losses) + np.maximum(0.0, np.log(shortest_time / times))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

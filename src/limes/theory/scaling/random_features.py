@@ -151,8 +151,8 @@ def _in_time(problem: RandomFeatureProblem, grid: Real, sizes: Sizes, num_nodes:
     if np.isinf(grid[-1]):
         rows[:, -1] = final_losses(problem)
     if inner.any():
-        for target, count in ((rows, num_nodes), (coarse, 3 * num_nodes // 4)):
-            nodes = [clock.nodes(float(time), edge, count) for time in grid[inner]]
+        for target, share in ((rows, 1.0), (coarse, 0.75)):
+            nodes = [clock.nodes(float(time), edge, num_nodes, share=share) for time in grid[inner]]
             losses = _by_length(problem, sizes, nodes)
             if target is rows:
                 rows[:, inner] = losses
