@@ -14,6 +14,7 @@ from limes.models import MODELS
 from limes.optim import OPTIMIZERS
 from limes.parametrize import PARAMETRIZATIONS
 from limes.theory.dynamics import SOLVERS
+from limes.theory.initialization import INITIALIZATION_MODELS
 from limes.theory.kernels import KERNELS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,6 +26,7 @@ FAMILIES = {
     "data sources": SOURCES,
     "laws": LAWS,
     "solvers": SOLVERS,
+    "initialization": INITIALIZATION_MODELS,
     "kernels": KERNELS,
     "diagnostics": DIAGNOSTICS,
 }

@@ -6,7 +6,18 @@ import typer
 
 from limes.core.errors import SpecError
 
-FAMILIES = ("parametrizations", "optimizers", "models", "data", "laws", "solvers", "kernels", "diagnostics", "studies")
+FAMILIES = (
+    "parametrizations",
+    "optimizers",
+    "models",
+    "data",
+    "laws",
+    "solvers",
+    "initialization",
+    "kernels",
+    "diagnostics",
+    "studies",
+)
 
 
 def show(
@@ -51,6 +62,10 @@ def _members(family: str) -> list[tuple[str, str]]:
         from limes.theory.dynamics import SOLVERS
 
         return [(name, f"{member.scope} [{member.source}]") for name, member in SOLVERS.items()]
+    if family == "initialization":
+        from limes.theory.initialization import INITIALIZATION_MODELS
+
+        return [(name, f"{member.scope} [{member.source}]") for name, member in INITIALIZATION_MODELS.items()]
     if family == "kernels":
         from limes.theory.kernels import KERNELS
 

@@ -1,0 +1,79 @@
+"""Networks before training: what depth and width do to the signal, its distribution and the likeness of inputs.
+
+Each model is a frozen problem, a solver, and a direct simulation that shares nothing with the solver but the problem.
+`INITIALIZATION_MODELS` is the table of all of them: a new model is one file and one line here.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+from limes.core.source import Source
+from limes.theory.initialization.joint_limit import JointLimit, joint_limit
+from limes.theory.initialization.prior import (
+    PriorProblem,
+    PriorResult,
+    prior_log_moments,
+    prior_moment,
+    sample_prior,
+    solve_prior,
+)
+from limes.theory.initialization.simulate_prior import simulate_prior
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class InitializationModel:
+    """A row of `INITIALIZATION_MODELS`.
+
+    Args:
+        problem: The class of its problems.
+        solve: problem, options -> frozen result.
+        simulate: problem, options, generator -> what finite networks do.
+        scope: What it covers, in words.
+        source: Where it comes from.
+        docs: Its page in docs/theory.
+        example: A small problem of it.
+        solve_options, simulate_options: Arguments for the example.
+    """
+
+    problem: type
+    solve: Callable[..., Any]
+    simulate: Callable[..., Any]
+    scope: str
+    source: Source
+    docs: str
+    example: Callable[[], Any]
+    solve_options: Mapping[str, Any] = field(default_factory=dict)
+    simulate_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+INITIALIZATION_MODELS: Mapping[str, InitializationModel] = MappingProxyType(
+    {
+        "prior_predictive": InitializationModel(
+            problem=PriorProblem,
+            solve=solve_prior,
+            simulate=simulate_prior,
+            scope="distribution of the output of relu and linear networks of any finite widths and depth",
+            source=Source(title="Zavatone-Veth & Pehlevan, exact marginal prior distributions", arxiv="2104.11734"),
+            docs="prior_predictive.md",
+            example=lambda: PriorProblem((5, 3)),
+            solve_options={"radii": [0.1, 1.0, 4.0]},
+            simulate_options={"num_draws": 8},
+        ),
+    }
+)
+
+__all__ = [
+    "INITIALIZATION_MODELS",
+    "InitializationModel",
+    "JointLimit",
+    "PriorProblem",
+    "PriorResult",
+    "joint_limit",
+    "prior_log_moments",
+    "prior_moment",
+    "sample_prior",
+    "simulate_prior",
+    "solve_prior",
+]
