@@ -23,7 +23,7 @@ def compare(
     samples: Annotated[int, typer.Option(min=1, help="Training samples; all of them are in every update.")] = 12,
     depth: Annotated[int, typer.Option(min=1, help="Hidden layers.")] = 2,
     activation: Annotated[str, typer.Option(help="tanh, relu, erf, gelu or linear.")] = "tanh",
-    widths: Annotated[str, typer.Option(help="Three or more, separated by commas.")] = "32,64,128,256",
+    widths: Annotated[str, typer.Option(help="Three or more, separated by commas.")] = "64,128,256,512",
     seeds: Annotated[int, typer.Option(help="Networks of each width at each gamma0.")] = 24,
     gamma0: Annotated[str, typer.Option(help="From lazy to rich, separated by commas.")] = "0.2,1,2",
     lr: Annotated[float, typer.Option(help="Learning rate in units of gamma0^2 x width.")] = 0.3,
@@ -74,7 +74,7 @@ def _validated(fields: dict[str, object]) -> "ComparisonSpec":
         return ComparisonSpec.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        flag = str(first["loc"][-1]).replace("num_", "") if first["loc"] else "settings"
+        flag = str(first["loc"][0]).replace("num_", "") if first["loc"] else "settings"
         message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
         got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
         raise SpecError(f"{flag}: {message}{got}") from None

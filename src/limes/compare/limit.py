@@ -1,7 +1,7 @@
 """Trained networks of several widths beside their infinitely wide limit: convergence, limit, spread.
 
 Everything measured comes from a store's runs, everything predicted from the theory of the problem that the runs state.
-Intervals are Student's t at 95 % over independent seeds.
+Intervals are Student's t at 95 % over independent seeds; the verdict of a limit is drawn at 99 %.
 
 Source: limes, docs/compare.md. Letters: N width, R seeds of a width, T + 1 times, P samples, K kept steps, L layers.
 """
@@ -45,6 +45,8 @@ MAX_WATCHED_SAMPLES = 16
 MAX_QUERIES = 1000
 SPREAD_PARTICLES, SPREAD_SCRAMBLES = 512, 2
 LEVEL = 0.95
+# Several checks stand on a page, and a true theory should pass all of them.
+VERDICT_LEVEL = 0.99
 
 
 def compare_with_limit(
@@ -213,6 +215,8 @@ def _limit(samples: tuple[WidthSample, ...], theory: DMFTResult, step: int) -> L
     freedom = sum(len(sample.losses) for sample in samples) - 2 * len(samples)
     half = float(stats.t.ppf(0.5 + LEVEL / 2, freedom) * np.sqrt(covariance[0, 0]))
     predicted, own = float(theory.loss[step]), float(theory.loss_error[step])
+    # Both sides are uncertain; their half-widths add in squares.
+    allowed = np.hypot(half * _wider(freedom), own * _wider(len(theory.trajectories) - 1))
     return LimitCheck(
         step=step,
         widths=tuple(sample.width for sample in samples),
@@ -224,9 +228,14 @@ def _limit(samples: tuple[WidthSample, ...], theory: DMFTResult, step: int) -> L
         slope_error=float(np.sqrt(covariance[1, 1])),
         predicted=predicted,
         predicted_half_width=own,
-        # Both sides are uncertain; their half-widths add in squares.
-        agrees=bool(abs(line[0] - predicted) <= np.hypot(half, own)),
+        agrees=bool(abs(line[0] - predicted) <= allowed),
     )
+
+
+def _wider(freedom: int) -> float:
+    """From a half-width at `LEVEL` to one at `VERDICT_LEVEL`."""
+    ends = stats.t.ppf([0.5 + VERDICT_LEVEL / 2, 0.5 + LEVEL / 2], freedom)
+    return float(ends[0] / ends[1])
 
 
 def _convergence(

@@ -78,7 +78,7 @@ class LimitCheck:
         slope_error: Standard error of b.
         predicted: Loss of the infinitely wide network.
         predicted_half_width: 95 %, the solver's sampling.
-        agrees: The two differ by no more than both half-widths together (in squares).
+        agrees: The two differ by no more than both half-widths together (in squares), each at 99 %.
     """
 
     step: int

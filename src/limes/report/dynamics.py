@@ -143,7 +143,7 @@ def kernel_figure(kernels: Sequence[tuple[str, Array]], *, title: str, name: str
     )
     for column in range(1, len(kernels) + 1):
         axis = "" if column == 1 else str(column)
-        plot.layout[f"yaxis{axis}"].update(scaleanchor=f"x{axis}", constrain="domain")
+        plot.layout[f"yaxis{axis}"].update(scaleanchor=f"x{axis}", constrain="domain", constraintoward="top")
         plot.layout[f"xaxis{axis}"].update(constrain="domain")
     bar: dict[str, object] = {
         "orientation": "h",

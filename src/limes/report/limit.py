@@ -58,7 +58,7 @@ def answer_lines(result: ComparisonResult) -> tuple[str, ...]:
     first, last = result.spec.widths[0], result.spec.widths[-1]
     lines = [
         f"Mean losses of networks of width {first} to {last}, extrapolated to infinite width, agree with the theory in "
-        f"{met} of {len(checks)} checks (95 % intervals: about one in twenty misses by chance)."
+        f"{met} of {len(checks)} checks (at 99 %)."
     ]
     fits = [gamma.convergence[0] for gamma in result.gammas]
     spans = ", ".join(f"{fit.slope:.2f} ({fit.interval[0]:.2f}, {fit.interval[1]:.2f})" for fit in fits)

@@ -36,7 +36,7 @@ def rich_figure(gammas: Sequence[GammaComparison]) -> Figure:
     lines.append(Line(label="lazy limit (gamma0 to 0)", x=t, y=lazy, color=MUTED[0], dash="dash"))
     return line_figure(
         lines,
-        title="Lazy against rich: the richer the network, the faster it learns what its features can carry",
+        title="Loss at each gamma0: infinitely wide networks, and the widest that were trained",
         name="lazy-against-rich",
         x_title="step",
         y_title="half mean squared error",
@@ -57,7 +57,7 @@ def loss_figure(gamma: GammaComparison) -> Figure:
     lines.append(Line(label="infinite width", x=t, y=gamma.theory.loss, color=INK[0], dash="dash"))
     return line_figure(
         lines,
-        title="Loss of trained networks closes in on the infinitely wide one",
+        title="Loss of trained networks, and of the infinitely wide one",
         name=f"loss-{gamma.gamma0:g}",
         x_title="step",
         y_title="half mean squared error",
@@ -92,14 +92,14 @@ def convergence_figure(gamma: GammaComparison) -> Figure:
             lines.append(Line(label=predicted, x=widths, y=fit.predicted, color=color, dash="dash"))
     return line_figure(
         lines,
-        title="Squared distance from the limit falls as 1 / width",
+        title="Squared distance from the limit against width",
         name=f"convergence-{gamma.gamma0:g}",
         x_title="width",
         y_title="relative squared distance",
         log_x=True,
         log_y=True,
         ticks=gamma.convergence[0].widths,
-        caption="Slopes with 95 % intervals; error bars: two standard errors.",
+        caption="Slopes with 95 % intervals; the theory's is -1. Error bars: two standard errors.",
         height=470,
     )
 
@@ -111,7 +111,7 @@ def limit_figure(gamma: GammaComparison) -> Figure:
         lines += _limit_lines(check, category_color(index), symbol(index))
     return line_figure(
         lines,
-        title="Mean loss extrapolated to infinite width meets the theory",
+        title="Mean loss extrapolated to infinite width, and the theory",
         name=f"limit-{gamma.gamma0:g}",
         x_title="1 / width",
         y_title="half mean squared error",

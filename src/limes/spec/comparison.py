@@ -32,7 +32,7 @@ class ComparisonSpec(Spec):
     data: DataSpec = DigitsSpec(task="parity", num_samples=12)
     depth: Size = 2
     activation: Activation = "tanh"
-    widths: Annotated[tuple[Annotated[int, Field(ge=2, le=16384)], ...], Field(min_length=3)] = (32, 64, 128, 256)
+    widths: Annotated[tuple[Annotated[int, Field(ge=2, le=16384)], ...], Field(min_length=3)] = (64, 128, 256, 512)
     seeds: Annotated[int, Field(ge=4, le=1000)] = 24
     gamma0: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=8)] = (0.2, 1.0, 2.0)
     lr: Positive = 0.3
