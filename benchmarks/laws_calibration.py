@@ -1,207 +1,243 @@
-"""Do the intervals hold, and does the stack extrapolate? Leave-largest-out on synthetic laws or on published tables.
+"""Do the intervals hold, are they narrow, and does the stack extrapolate? Leave-largest-out, all in one run.
 
-    OMP_NUM_THREADS=1 python benchmarks/laws_calibration.py --synthetic 60     # what KAPPA and DECAY were fixed on
-    OMP_NUM_THREADS=1 python benchmarks/laws_calibration.py [TABLES]           # what they are scored on
+    OMP_NUM_THREADS=1 python benchmarks/laws_calibration.py --fix 250         # fixes the rule, on synthetic laws
+    OMP_NUM_THREADS=1 python benchmarks/laws_calibration.py --synthetic 100   # scores it, on other synthetic laws
+    OMP_NUM_THREADS=1 python benchmarks/laws_calibration.py [TABLES]          # scores it, on published tables
+    OMP_NUM_THREADS=1 python benchmarks/laws_calibration.py --stack [TABLES]  # errors of laws, stack, other fitters
 
-Each table is cut at C_max / 3, / 10 and / 30; the rest is predicted. Printed per split: rows, mean error, coverage of
-nominal 90 % intervals (calibrated, row bootstrap, residual bootstrap with noise, residuals alone); at the end means,
-each set counting once. With --stack, also the median error of the stack and of each law.
+Each table is cut at C_max / 3, / 10 and / 30 (a synthetic one at one of them); the rest is predicted. Printed per
+split: rows, mean error, coverage and half width of nominal 90 % intervals. At the end, for the intervals of `predict`
+and for the usual bootstraps: coverage over tables, each counting once, and over families of data, each counting once;
+coverage when every interval is shrunk to a half and to a fifth; geometric means of the half width and of the interval
+score (Gneiting and Raftery 2007), which charges for width and, at 20 times the distance, for misses.
 """
 
 import argparse
 import os
-from dataclasses import dataclass
+import pickle
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from laws_errors import print_errors
+from laws_tables import RunTable, published, synthetic
+from scipy.optimize import minimize
 
-from limes.laws import CHINCHILLA, KAPLAN_FLOOR, OVER_TRAINING, LawFit, compare_laws, fit_law, read_table
+from limes.laws import LawFit, fit_law
+from limes.laws.backtest import Backtest
 from limes.laws.bootstrap import bootstrap_thetas, residual_std
-from limes.laws.problem import make_problem
+from limes.laws.calibrate import RULE, Rule, error_scale, target_base
+from limes.laws.interval import extrapolation_decades
 
 FACTORS = (3, 10, 30)
-MIN_TRAIN, MIN_TEST = 12, 2
-Table = dict[str, np.ndarray]
+MIN_TRAIN, MIN_TEST, MAX_ROWS = 8, 1, 6
+LEVEL, MISS = 0.9, 20.0
+SHRINK = (1.0, 0.5, 0.2)
+FIX_SEEDS, SCORE_SEED = (11, 12), 77
+KINDS = ("limes", "bootstrap of rows", "rows + residuals", "bootstrap of residuals + residuals", "residuals alone")
 
 
-@dataclass(frozen=True)
-class Score:
-    """Coverages and error of one split."""
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One split of one table: what was predicted and what was measured, in residual units."""
 
-    name: str
-    calibrated: float
-    rows: float
-    noise: float
-    residual: float
-    error: float
-    width: float
+    table: RunTable
+    factor: int
+    num_train: int
+    method: str
+    error: np.ndarray
+    above: dict[str, np.ndarray]  # measured minus median, per kind of interval
+    low: dict[str, np.ndarray]  # low end minus median
+    high: dict[str, np.ndarray]
+    backtest: Backtest
+    base: np.ndarray
+    decades: np.ndarray
 
+    def coverage(self, kind: str, shrink: float = 1.0) -> float:
+        """Share of the held-out rows inside the interval, shrunk about its median."""
+        above = self.above[kind]
+        return float(np.mean((shrink * self.low[kind] <= above) & (above <= shrink * self.high[kind])))
 
-def synthetic(num: int) -> dict[str, Table]:
-    """Tables from laws of the fitted form and of three others, over several designs and kinds of noise."""
-    rng, tables = np.random.default_rng(5), {}
-    for i in range(num):
-        size, tokens = _design(rng)
-        kind = i % 4
-        loss = _truth(rng, kind, size, tokens)
-        scale = 10 ** rng.uniform(-3, -1.7)
-        noise = scale * (rng.standard_normal(len(size)) if i % 2 else rng.standard_t(3, len(size)))
-        if rng.random() < 0.3:
-            noise = noise + (rng.random(len(size)) < 0.04) * np.abs(rng.normal(0, 0.1, len(size)))
-        tables[f"synthetic{i}/{kind}"] = {"num_params": size, "num_tokens": tokens, "loss": loss * np.exp(noise)}
-    return tables
+    def width(self, kind: str) -> float:
+        """Median half width."""
+        return float(np.median(self.high[kind] - self.low[kind]) / 2)
 
-
-def _design(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    least = 10 ** rng.uniform(16, 19.5)
-    most = least * 10 ** rng.uniform(2, 4)
-    kind = rng.integers(3)
-    if kind == 0:
-        compute = np.repeat(np.geomspace(least, most, rng.integers(5, 10)), rng.integers(5, 12))
-        size = np.sqrt(compute / 120) * np.exp(rng.uniform(-1.6, 1.6, len(compute)))
-    elif kind == 1:
-        sizes = np.geomspace(np.sqrt(least / 120), np.sqrt(most / 120), rng.integers(4, 9))
-        ratios = 20 * 2.0 ** np.arange(rng.integers(-2, 1), rng.integers(2, 5))
-        size, ratio = (grid.ravel() for grid in np.meshgrid(sizes, ratios))
-        compute = 6 * size**2 * ratio
-    else:
-        compute = least * (most / least) ** rng.random(rng.integers(30, 200))
-        size = np.sqrt(compute / 120) * np.exp(rng.normal(0, 0.8, len(compute)))
-    return size, compute / 6 / size
+    def score(self, kind: str) -> float:
+        """Mean interval score."""
+        above, low, high = self.above[kind], self.low[kind], self.high[kind]
+        return float(np.mean(high - low + MISS * (np.maximum(low - above, 0) + np.maximum(above - high, 0))))
 
 
-def _truth(rng: np.random.Generator, kind: int, size: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    floor, alpha, beta = rng.uniform(0.3, 2.2), rng.uniform(0.2, 0.6), rng.uniform(0.2, 0.6)
-    a, b = rng.uniform(0.1, 1.0, 2)
-    x, y = size / np.exp(np.log(size).mean()), tokens / np.exp(np.log(tokens).mean())
-    first, second = a * x**-alpha, b * y**-beta
-    if kind == 0:
-        return floor + first + second
-    if kind == 1:
-        return floor + (first ** (1 / beta) + second ** (1 / beta)) ** beta
-    if kind == 2:  # hyperparameters get better or worse tuned with cost
-        compute = np.log10(size * tokens)
-        return (floor + first + second) * np.exp(rng.normal(0, 0.02) * (compute - compute.min()) ** 2 / 4)
-    bend = (1 + (x / 5) ** 2) ** -rng.uniform(-0.1, 0.15)
-    return floor + first * bend + second + 0.02 * a * np.log(tokens / size / 20) ** 2
+def cases(tables: Iterable[RunTable], *, one_factor: bool) -> Iterable[Case]:
+    """Every split that leaves enough rows on both sides."""
+    for number, table in enumerate(tables):
+        cost = table.cost()
+        for factor in (FACTORS[number % 3],) if one_factor else FACTORS:
+            inside = cost <= cost.max() / factor * (1 + 1e-9)
+            if inside.sum() >= max(MIN_TRAIN, len(table.law.parameters) + 2) and (~inside).sum() >= MIN_TEST:
+                yield _case(table, factor, inside)
 
 
-def published(folder: Path) -> dict[str, Table]:
-    """Tables in parameters and tokens."""
-    tables: dict[str, Table] = {}
-    table = read_table(folder / "epoch_chinchilla_svg.csv")
-    kept = np.sort(np.argsort(table["loss"])[:-5])
-    size, compute, loss = (table[name][kept] for name in ("Model Size", "Training FLOP", "loss"))
-    tables["epoch"] = {"num_params": size, "num_tokens": compute / 6 / size, "loss": loss}
-    table = read_table(folder / "kyo_chinchilla_df.csv")
-    tables["kyo"] = {"num_params": table["N"], "num_tokens": table["D"], "loss": table["loss"]}
-    table = read_table(folder / "gadre_104.csv")
-    for corpus in np.unique(table["dataset"].astype(str)):
-        for loss_name in ("loss_c4_val", "loss_openlm", "loss_paloma_ptb"):
-            rows = table["dataset"].astype(str) == corpus
-            columns = {"num_params": "N", "num_tokens": "D", "loss": loss_name}
-            tables[f"gadre/{corpus}/{loss_name}"] = {name: table[source][rows] for name, source in columns.items()}
-    parts = [read_table(folder / "scalebench" / f"farseer_scaling_law.{part}.csv") for part in ("train", "test")]
-    columns = {"num_params": "N", "num_tokens": "D", "loss": "loss"}
-    tables["farseer"] = {name: np.concatenate([part[source] for part in parts]) for name, source in columns.items()}
-    table = read_table(folder / "porian_isoflop.csv")
-    names = ("dataset", "hparams", "warmup", "decay", "param_count", "val")
-    labels = np.array(["/".join(map(str, row)) for row in zip(*(table[name] for name in names))])
-    for label in np.unique(labels):
-        rows = labels == label
-        columns = {"num_params": "n", "num_tokens": "t", "loss": "loss"}
-        tables[f"porian/{label}"] = {name: table[source][rows] for name, source in columns.items()}
-    return tables
+def _case(table: RunTable, factor: int, inside: np.ndarray) -> Case:
+    train = {name: column[inside] for name, column in table.columns.items()}
+    held = {name: column[~inside] for name, column in table.columns.items()}
+    fit = fit_law(table.law, train, num_starts=48)
+    backtest = fit.backtest()
+    prediction = fit.predict(held, LEVEL, backtest=backtest)
+    points, scale = fit.points(held), fit.problem.scales[table.law.target]
 
+    def unit(values: np.ndarray) -> np.ndarray:
+        return np.log(np.maximum(values, 1e-12)) if fit.problem.log_residuals else values / scale
 
-def score(name: str, table: Table, stack: bool) -> tuple[list[Score], dict[str, list[float]]]:
-    """All splits of one table; with `stack`, also the median error of the stack and of each law."""
-    cost = table["num_params"] * table["num_tokens"]
-    scores, errors = [], {}
-    for factor in FACTORS:
-        inside = cost <= cost.max() / factor * (1 + 1e-9)
-        if inside.sum() < MIN_TRAIN or (~inside).sum() < MIN_TEST:
-            continue
-        train = {column: values[inside] for column, values in table.items()}
-        held = {column: values[~inside] for column, values in table.items()}
-        fit = fit_law(CHINCHILLA, train, num_starts=64)
-        scores.append(_score_split(f"{name} /{factor}", fit, held))
-        if stack:
-            for law, error in _stack_errors(train, held).items():
-                errors.setdefault(law, []).append(error)
-    return scores, errors
-
-
-def _score_split(name: str, fit: LawFit, held: Table) -> Score:
-    loss = held["loss"]
-    p = fit.predict(held)
-    observed = make_problem(CHINCHILLA, held).num_rows
-    assert observed == len(loss)
-    rng = np.random.default_rng(0)
-    noise = residual_std(fit.problem, fit.theta)
-    columns = fit.problem.normalize(fit.points(held))
-    coverage = []
-    for kind in ("rows", "residual"):
-        draws = bootstrap_thetas(fit.problem, fit.solution.minima[:1], num=200, generator=rng, kind=kind)
-        values = np.log(fit.problem.predict(draws, columns))
-        if kind == "residual":
-            values = values + noise * rng.standard_normal(values.shape)
-        low, high = np.quantile(values, [0.05, 0.95], axis=0)
-        coverage.append(np.mean((low <= np.log(loss)) & (np.log(loss) <= high)))
-    error = np.abs(np.log(p.value / loss))
-    return Score(
-        name=name,
-        calibrated=float(np.mean((p.low <= loss) & (loss <= p.high))),
-        rows=float(coverage[0]),
-        noise=float(coverage[1]),
-        residual=float(np.mean(error <= 1.645 * noise)),
-        error=float(error.mean()),
-        width=float(np.median(np.log(p.high / p.low) / 2)),
+    seen, middle = unit(held[table.law.target]), unit(prediction.value)
+    fitted = unit(fit.value(held))
+    ends = {"limes": (middle, unit(prediction.low), unit(prediction.high))}
+    for kind, values in _usual(fit, points, unit).items():
+        ends[kind] = (fitted, *np.nanquantile(values, [0.05, 0.95], axis=0))
+    noise = 1.645 * residual_std(fit.problem, fit.theta)
+    ends["residuals alone"] = (fitted, fitted - noise, fitted + noise)
+    return Case(
+        table=table,
+        factor=factor,
+        num_train=fit.num_rows,
+        method=prediction.method,
+        error=fitted - seen,
+        above={kind: seen - end[0] for kind, end in ends.items()},
+        low={kind: end[1] - end[0] for kind, end in ends.items()},
+        high={kind: end[2] - end[0] for kind, end in ends.items()},
+        backtest=backtest,
+        base=target_base(fit.problem, fit.solution, points, runs=None),
+        decades=extrapolation_decades(fit.problem, points),
     )
 
 
-def _stack_errors(train: Table, held: Table) -> dict[str, float]:
-    comparison = compare_laws([CHINCHILLA, KAPLAN_FLOOR, OVER_TRAINING], train)
-    errors = {fit.law.name: np.abs(np.log(fit.value(held) / held["loss"])).mean() for fit in comparison.fits}
-    errors["stack"] = np.abs(np.log(comparison.predict(held).value / held["loss"])).mean()
-    errors["chosen"] = errors[comparison.best.law.name]
-    least = fit_law(CHINCHILLA, train, objective="squares_log")
-    errors["least squares in logs"] = np.abs(np.log(least.value(held) / held["loss"])).mean()
-    linear = fit_law(CHINCHILLA, train, objective="squares")
-    errors["least squares (curve_fit at its optimum)"] = np.abs(np.log(linear.value(held) / held["loss"])).mean()
-    return {law: float(error) for law, error in errors.items()}
+def _usual(fit: LawFit, points: dict[str, np.ndarray], unit: object) -> dict[str, np.ndarray]:
+    """Forecasts over the usual resamples, in residual units."""
+    rng, columns = np.random.default_rng(0), fit.problem.normalize(points)
+    noise = residual_std(fit.problem, fit.theta)
+    found = {}
+    for kind in ("rows", "residual"):
+        num = 200 if fit.law.terms else 60
+        draws = bootstrap_thetas(
+            fit.problem, fit.solution.minima[:1], num=num, generator=rng, kind=kind, max_iterations=60
+        )
+        values = unit(fit.problem.predict(draws, columns))  # type: ignore[operator]
+        found[kind], found[f"{kind} + noise"] = values, values + noise * rng.standard_normal(values.shape)
+    return {
+        "bootstrap of rows": found["rows"],
+        "rows + residuals": found["rows + noise"],
+        "bootstrap of residuals + residuals": found["residual + noise"],
+    }
+
+
+def fix_rule(found: list[Case]) -> Rule:
+    """The rule of the largest mean log density of held-out errors; `power` is left as it is."""
+    names = [field.name for field in fields(Rule) if field.name != "power"]
+
+    thin = [_thin(case) for case in found]
+
+    def rule(logs: np.ndarray) -> Rule:
+        return replace(RULE, **dict(zip(names, map(float, np.exp(logs)))))
+
+    def loss(logs: np.ndarray) -> float:
+        tried = rule(logs)
+        return -float(np.mean([_density(case, tried) for case in thin]))
+
+    start = np.log([getattr(RULE, name) for name in names])
+    end = minimize(loss, start, method="Nelder-Mead", options={"maxfev": 120, "xatol": 0.02, "fatol": 1e-3})
+    print(f"mean log density {-loss(start):.4f} before, {-end.fun:.4f} after {end.nfev} evaluations")
+    return rule(end.x)
+
+
+def _thin(case: Case) -> Case:
+    """At most `MAX_ROWS` held-out rows of each split: they share its fit, and more cost time only."""
+    test = case.backtest
+    rows = [np.flatnonzero(test.split == k) for k in range(test.num_splits)]
+    kept = np.concatenate([row[:: -(-len(row) // MAX_ROWS)] for row in rows] or [np.zeros(0, dtype=int)])
+    parts = {name: getattr(test, name)[kept] for name in ("split", "row", "error", "spread", "decades")}
+    every = slice(None, None, -(-len(case.error) // MAX_ROWS))
+    parts_out = {name: getattr(case, name)[every] for name in ("error", "base", "decades")}
+    return replace(case, backtest=replace(test, **parts), **parts_out)
+
+
+def _density(case: Case, rule: Rule) -> float:
+    error = np.clip(np.nan_to_num(case.error, nan=5.0), -5, 5)
+    return float(error_scale(case.backtest, rule=rule).log_density(error, case.base, case.decades).mean())
+
+
+def print_scores(found: list[Case]) -> None:
+    """Coverage, width and score of every kind of interval."""
+    counts = len({case.table.name for case in found}), len({case.table.family for case in found})
+    print(f"\n{len(found)} splits of {counts[0]} tables of {counts[1]} families")
+    head = "  ".join(f"x {shrink:g}" for shrink in SHRINK)
+    print(f"{'90 % intervals':36s} tables: coverage {head}   families   half width   interval score")
+    for kind in KINDS:
+        shrunk = [_mean_over(found, [case.coverage(kind, shrink) for case in found]) for shrink in SHRINK]
+        families = _by_family(found, kind)
+        width = np.exp(_mean_over(found, [np.log(max(case.width(kind), 1e-9)) for case in found]))
+        score = np.exp(_mean_over(found, [np.log(max(case.score(kind), 1e-9)) for case in found]))
+        covers = "  ".join(f"{value:.3f}" for value in shrunk)
+        mean = np.mean(list(families.values()))
+        print(f"{kind:36s}           {covers}   {mean:8.3f}   {100 * width:8.2f} %   {100 * score:8.2f} %")
+    detail = ", ".join(f"{name} {value:.2f}" for name, value in _by_family(found, "limes").items())
+    print(f"limes by family: {detail}")
+    for method in sorted({case.method for case in found}):
+        mine = [case for case in found if case.method == method]
+        mean = _mean_over(mine, [case.coverage("limes") for case in mine])
+        print(f"limes, {method}: coverage {mean:.3f} over {len(mine)} splits")
+
+
+def _by_family(found: list[Case], kind: str) -> dict[str, float]:
+    families = {case.table.family: [c for c in found if c.table.family == case.table.family] for case in found}
+    return {name: _mean_over(mine, [case.coverage(kind) for case in mine]) for name, mine in families.items()}
+
+
+def _mean_over(found: list[Case], values: list[float]) -> float:
+    """Mean over tables of the means over their splits."""
+    tables: dict[str, list[float]] = {}
+    for case, value in zip(found, values):
+        tables.setdefault(case.table.name, []).append(value)
+    return float(np.mean([np.mean(part) for part in tables.values()]))
 
 
 def main() -> None:
-    """Parse the arguments, score every table, print."""
+    """Parse the arguments, go through the tables, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path(os.environ.get("LIMES_DATA", Path(__file__).parents[2] / "shared" / "data"))
     parser.add_argument("tables", nargs="?", type=Path, default=default)
-    parser.add_argument("--synthetic", type=int, default=0)
-    parser.add_argument("--stack", action="store_true")
+    parser.add_argument("--synthetic", type=int, default=0, help="score this many synthetic tables")
+    parser.add_argument("--fix", type=int, default=0, help="fix the rule on this many synthetic tables")
+    parser.add_argument("--stack", action="store_true", help="errors of laws, of their stack and of other fitters")
+    parser.add_argument("--keep", type=Path, help="pickle the splits here as they come")
     arguments = parser.parse_args()
-    tables = synthetic(arguments.synthetic) if arguments.synthetic else published(arguments.tables)
-    by_set: dict[str, list[Score]] = {}
-    errors: dict[str, list[float]] = {}
-    print(f"{'split':52s} error %  width %   calibrated  rows  residual+noise  residuals")
-    for name, table in tables.items():
-        scores, found = score(name, table, arguments.stack)
-        for s in scores:
-            print(f"{s.name:52s} {100 * s.error:6.2f} {100 * s.width:8.2f} {s.calibrated:12.2f} {s.rows:5.2f}"
-                  f" {s.noise:15.2f} {s.residual:10.2f}", flush=True)  # fmt: skip
-        if scores:
-            by_set[name] = scores
-        for law, values in found.items():
-            errors.setdefault(law, []).extend(values)
-    for field in ("calibrated", "rows", "noise", "residual"):
-        per_set = [np.mean([getattr(s, field) for s in scores]) for scores in by_set.values()]
-        families: dict[str, list[float]] = {}
-        for name, value in zip(by_set, per_set):
-            families.setdefault(name.split("/")[0].rstrip("0123456789"), []).append(float(value))
-        text = ", ".join(f"{name} {np.mean(values):.2f}" for name, values in families.items())
-        print(f"coverage, {field:10s}: mean over {len(per_set)} sets {np.mean(per_set):.3f}; {text}")
-    for law, values in errors.items():
-        print(f"median held-out error, {law:42s}: {100 * np.median(values):.2f} %  ({len(values)} splits)")
+    if arguments.stack:
+        print_errors(published(arguments.tables))
+        return
+    num = arguments.fix or arguments.synthetic
+    if arguments.fix:
+        tables = chain.from_iterable(synthetic(num // 2, seed=seed) for seed in FIX_SEEDS)
+    else:
+        tables = synthetic(num, seed=SCORE_SEED) if num else published(arguments.tables)
+    found = []
+    print(f"{'split':56s} rows  error %  width %  covers")
+    for case in cases(tables, one_factor=bool(num)):
+        found.append(case)
+        name, error = f"{case.table.name} /{case.factor}", 100 * np.abs(case.error).mean()
+        print(f"{name:56s} {case.num_train:4d} {error:8.2f} {100 * case.width('limes'):8.2f}"
+              f" {case.coverage('limes'):7.2f}  {case.method}", flush=True)  # fmt: skip
+        if arguments.keep and len(found) % 10 == 0:
+            arguments.keep.write_bytes(pickle.dumps([replace_table(kept) for kept in found]))
+    if arguments.fix:
+        print(fix_rule(found))
+    else:
+        print_scores(found)
+
+
+def replace_table(case: Case) -> Case:
+    """The case without the law, which cannot be pickled."""
+    return replace(case, table=replace(case.table, law=None))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

@@ -231,13 +231,6 @@ def test_tables_from_files_of_every_kind(tmp_path: Path) -> None:
         assert table["name"].tolist() == ["a", "b", "c"]
 
 
-def test_exports_of_trackers_are_tables(tmp_path: Path) -> None:
-    (tmp_path / "wandb.csv").write_text('"train/step","small - loss","small - loss__MIN"\n1,3.5,3.4\n2,3.1,3.0\n')
-    (tmp_path / "board.csv").write_text("Wall time,Step,Value\n1.6e9,1,3.5\n1.6e9,2,3.1\n")
-    assert read_table(tmp_path / "wandb.csv")["small - loss"].tolist() == [3.5, 3.1]
-    assert read_table(tmp_path / "board.csv")["Value"].tolist() == [3.5, 3.1]
-
-
 def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("N,loss\n")
     (tmp_path / "t.xlsx").write_text("x")

@@ -1,5 +1,7 @@
 """Forecasts: intervals from few and from many rows, backtests, comparison of laws."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -13,8 +15,10 @@ from limes.laws import (
     compare_laws,
     fit_law,
 )
-from limes.laws.calibrate import weighted_quantile
+from limes.laws.backtest import robust_noise
+from limes.laws.calibrate import target_base
 from limes.laws.compare import stacking_weights
+from limes.laws.posterior import posterior_draws
 
 TRUE = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 
@@ -91,17 +95,40 @@ def test_every_method_on_request_and_refusals() -> None:
         fit.predict({"num_params": 1e10})
     with pytest.raises(DataError, match="finite positive"):
         fit.predict({"num_params": -1e10, "num_tokens": 1e12})
-    with pytest.raises(SpecError, match="allow no backtest"):
-        fit_law(POWER_LAW, {"size": [1.0, 2, 3], "loss": [3.0, 2, 1.5]}).predict({"size": 5}, method="calibrated")
+    alone = fit_law(POWER_LAW, {"size": [1.0, 2, 3], "loss": [3.0, 2, 1.5]}).predict({"size": 5}, method="calibrated")
+    assert "No rows could be held out" in alone.evidence and alone.low[0] < alone.value[0] < alone.high[0]
+
+
+@pytest.mark.parametrize("method", ["calibrated", "posterior", "bootstrap"])
+def test_value_and_interval_are_quantiles_of_one_distribution(method: str) -> None:
+    # four sizes whose best fit has no floor: it lies at the edge of what the table leaves possible
+    fit = fit_law(POWER_LAW_FLOOR, {"size": [64, 128, 256, 512], "loss": [2.5, 2.3, 2.12, 1.95]})
+    point = {"size": [4096, 65536]}
+    ends = [fit.predict(point, level, noise_std=0.01, method=method) for level in (0.9, 0.5, 1e-3)]
+    for wide, narrow in pairwise(ends):
+        assert (wide.value == narrow.value).all()
+        assert (wide.low < narrow.low).all() and (narrow.high < wide.high).all()
+    # as the level falls both ends close in on the value, wherever the best fit lies
+    assert (ends[2].low <= ends[2].value).all() and (ends[2].value <= ends[2].high).all()
+    assert (ends[2].high - ends[2].low < 0.02 * (ends[0].high - ends[0].low)).all()
+    if method == "posterior":
+        draws = posterior_draws(fit.problem, fit.points(point), noise_std=0.01, theta=fit.theta)
+        assert (ends[0].value == draws.quantile(0.5)).all()
+        assert fit.value(point)[1] < ends[1].low[1]  # stretched to the best fit, this interval would not be one half
+    if method == "calibrated":
+        assert ends[0].value == pytest.approx(fit.value(point))
 
 
 def test_checkpoints_of_a_run_stay_together_in_the_interval() -> None:
     runs = make_runs(60)
     table = {name: np.repeat(column, 3) for name, column in runs.items()} | {"run": np.repeat(np.arange(60), 3)}
     point = {"num_params": [1e9], "num_tokens": [1e10]}
-    rows = fit_law(CHINCHILLA, table).predict(point)
-    together = fit_law(CHINCHILLA, table, runs="run").predict(point)
-    assert together.high[0] - together.low[0] > rows.high[0] - rows.low[0]
+    rows, together = fit_law(CHINCHILLA, table), fit_law(CHINCHILLA, table, runs="run")
+    bases = [target_base(fit.problem, fit.solution, fit.points(point), runs=fit.runs)[0] for fit in (rows, together)]
+    noise = robust_noise(rows.problem, rows.theta)
+    # what is not noise is the spread: three rows of one run are one observation, so its square triples
+    assert bases[1] ** 2 - noise**2 > 2 * (bases[0] ** 2 - noise**2)
+    assert together.predict(point).high[0] > together.predict(point).value[0]
 
 
 def test_the_law_that_extrapolates_wins_and_the_stack_is_close() -> None:
@@ -139,8 +166,3 @@ def test_stacking_weights_are_a_simplex_and_follow_the_errors() -> None:
     weights = stacking_weights(errors, np.repeat(np.arange(3), 10))
     assert weights.min() >= 0 and weights.sum() == pytest.approx(1) and np.argmax(weights) == 0
     assert stacking_weights(errors * 7, np.repeat(np.arange(3), 10)) == pytest.approx(weights, rel=1e-6)
-
-
-def test_weighted_quantile_is_the_plain_one_for_equal_weights() -> None:
-    values = np.random.default_rng(0).standard_normal(99)
-    assert weighted_quantile(values, np.ones(99), 0.9) == np.quantile(values, 0.9, method="inverted_cdf")

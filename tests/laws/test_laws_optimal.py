@@ -1,5 +1,7 @@
 """Compute-optimal shapes, the three approaches, two families, and the next run."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -129,6 +131,20 @@ def test_approaches_that_disagree_warn() -> None:
         assert len(disagreements([biased, law])) == 1
 
 
+def test_sizes_that_disagree_at_a_budget_are_told_though_exponents_agree() -> None:
+    table = iso_table(noise=0.0005)
+    second = isoflop_optima(table)
+    low, high = second.interval_at(1e21)
+    assert low < second.num_params_at(1e21) < high
+    law = parametric_optima(fit_law(CHINCHILLA, table), np.geomspace(1e18, 1e21, 4))
+    assert disagreements([second, law], budget=1e21, warn=False) == []
+    moved = replace(second, intercept=second.intercept + 1, lines=second.lines + np.array([0.0, 1.0]))
+    (sentence,) = disagreements([moved, law], budget=1e21, warn=False)
+    assert "At 1e+21 isoflop wants" in sentence
+    few = replace(second, lines=second.lines[:3])
+    assert few.interval_at(1e21) == (0.0, np.inf)  # three resamples are no interval
+
+
 def test_an_isoflop_table_without_inner_minima_is_refused() -> None:
     table = iso_table()
     upper = table["num_params"] > 1.5 * np.repeat(table["num_params"].reshape(6, 9)[:, 4], 9)
@@ -145,6 +161,8 @@ def test_the_family_with_the_larger_exponent_saves_compute() -> None:
     same = compare_families(slow, fit_runs(seed=2), [2.2], num_resamples=40)
     assert same.saved.low[0] < 0 < same.saved.high[0] and "do not tell" in same.verdict
     assert set(result.differences) == set(CHINCHILLA.names)
+    assert tuple(result.first_shapes[1]) == pytest.approx(near_optimal_range(slow, exact[0]), rel=1e-3)
+    assert (result.second_shapes[:, 0] < result.second_shapes[:, 1]).all()
 
 
 def test_families_in_one_size() -> None:

@@ -13,6 +13,7 @@ from limes.laws import POWER_LAW_FLOOR, fit_law
 MIN_SIZES = 4
 MANY_SIZES = 8
 LONG_DECADES = 1.0
+LONG_GROWTH = 4
 # Deviation of the best loss between seeds, nats, for a study with one seed per size: that of the full built-in study.
 DEFAULT_NOISE = 0.016
 NUM_CURVE_POINTS = 40
@@ -42,11 +43,12 @@ def forecast_loss(
 
     Source: `limes.laws`; the interval is its posterior for short tables, plus the deviation between seeds.
     """
-    rows = _rows([panel for panel in panels if panel.parametrization == parametrization])
+    mine = [panel for panel in panels if panel.parametrization == parametrization]
+    rows = _rows(mine)
     largest = max((row["num_params"] for row in rows), default=num_params)
     decades = float(np.log10(num_params / largest))
     noise, noise_note = _noise(panels)
-    warnings = [*noise_note, *_warnings(len(rows), decades)]
+    warnings = [*noise_note, *_warnings(len(rows), decades), *_unresolved(mine), *_beyond(mine, target)]
     nothing = Forecast(
         target=target,
         num_params=num_params,
@@ -62,7 +64,7 @@ def forecast_loss(
         warnings=tuple(warnings),
     )
     if len(rows) < MIN_SIZES:
-        short = f"{len(rows)} sizes of {parametrization} have a loss; a forecast needs {MIN_SIZES}."
+        short = f"A forecast needs a loss at {MIN_SIZES} sizes of {parametrization}; there are {len(rows)}."
         return replace(nothing, warnings=(short,))
     table = {"size": [row["num_params"] for row in rows], "loss": [row["loss"] for row in rows]}
     grid = np.geomspace(min(table["size"]), max(num_params, largest), NUM_CURVE_POINTS)
@@ -80,13 +82,30 @@ def forecast_loss(
 
 
 def _rows(panels: Sequence[PanelResult]) -> list[dict[str, Any]]:
-    """One row per network: the base stands in every panel, but counts once."""
-    rows: dict[int, dict[str, Any]] = {}
+    """One row per network: the base stands in every panel, but counts once.
+
+    Sizes may have different seeds, and a seed (its batches above all) favours all sizes alike: losses are those of an
+    additive model of size and seed, at the mean over all seeds.
+    """
+    best: dict[tuple[int, int], float] = {}
+    places: dict[int, dict[str, Any]] = {}
     for panel in panels:
-        for size, num_params, loss in zip(panel.sizes, panel.num_params, panel.best_loss):
-            if loss is not None:
-                rows.setdefault(num_params, {"axis": panel.axis, "size": size, "num_params": num_params, "loss": loss})
-    return [rows[num_params] for num_params in sorted(rows)]
+        for size, num_params in zip(panel.sizes, panel.num_params):
+            places.setdefault(num_params, {"axis": panel.axis, "size": size, "num_params": num_params})
+            for curve in panel.curves:
+                if curve.size == size and curve.vertex.best_y is not None:
+                    best.setdefault((num_params, curve.seed), curve.vertex.best_y)
+    sizes, seeds = sorted({key[0] for key in best}), sorted({key[1] for key in best})
+    design = np.array(
+        [
+            [float(size == key[0]) for size in sizes] + [float(seed == key[1]) - 1 / len(seeds) for seed in seeds]
+            for key in best
+        ]
+    )
+    if not best:
+        return []
+    losses = np.linalg.lstsq(design, np.array(list(best.values())), rcond=None)[0][: len(sizes)]
+    return [places[size] | {"loss": float(loss)} for size, loss in zip(sizes, losses)]
 
 
 def _noise(panels: Sequence[PanelResult]) -> tuple[float, list[str]]:
@@ -114,4 +133,29 @@ def _warnings(num_sizes: int, decades: float) -> list[str]:
             f"The target has {10**decades:.0f} times the parameters of the largest network trained "
             f"({decades:.1f} decades): trust the interval, not the number."
         )
+    return warnings
+
+
+def _unresolved(panels: Sequence[PanelResult]) -> list[str]:
+    places = [
+        f"{panel.axis} {size}"
+        for panel in panels
+        for size, optimum, loss in zip(panel.sizes, panel.log2_optimal_lr, panel.best_loss)
+        if optimum is None and loss is not None
+    ]
+    if not places:
+        return []
+    return [f"The optimum of {', '.join(dict.fromkeys(places))} was not found: the best loss tried stands for it."]
+
+
+def _beyond(panels: Sequence[PanelResult], target: dict[str, int]) -> list[str]:
+    """The law knows parameters only; say when the target grows along an axis far beyond what was trained."""
+    warnings = []
+    for axis, size in target.items():
+        trained = max((panel.sizes[-1] for panel in panels if panel.axis == axis), default=None)
+        if trained is not None and size > LONG_GROWTH * trained:
+            warnings.append(
+                f"The target has {axis} {size}, {size / trained:.0f} times the largest {axis} trained; the law counts "
+                "parameters and does not know along which axis they were added."
+            )
     return warnings

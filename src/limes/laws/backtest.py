@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from limes.laws.bootstrap import bootstrap_thetas, residual_std
+from limes.laws.bootstrap import bootstrap_thetas
 from limes.laws.form import Array, Index
 from limes.laws.problem import Problem
 from limes.laws.solve import solve
 
 STEP = np.sqrt(10.0)
 MIN_TRAIN, MIN_TEST, MAX_SPLITS = 8, 2, 6
-INNER_STARTS = 36
+INNER_STARTS, INNER_ITERATIONS, SPREAD_ITERATIONS = 24, 100, 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -30,8 +30,9 @@ class Backtest:
         cost_limit: (s,) largest cost that was fitted, in units of the table's largest.
         num_train, num_test: (s,).
         error: (m,) prediction minus observation in residual units.
-        spread: (m,) standard deviation of the prediction that resampling and residuals alone would state.
-        decades: (m,) how far beyond the fitted costs.
+        spread: (m,) standard deviation of the prediction that resampling alone would state.
+        decades: (m,) how far beyond the fitted rows, in their farthest input or in cost.
+        noise: (s,) standard deviation of one run, from the residuals of the fitted rows.
         theta: (s, p) optimum of each split, normalized.
     """
 
@@ -43,6 +44,7 @@ class Backtest:
     error: Array
     spread: Array
     decades: Array
+    noise: Array
     theta: Array
 
     @property
@@ -124,22 +126,29 @@ def run_backtest(
     limits = origins(problem, min_train=least)
     cost = problem.cost / problem.cost.max()
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("split", "row", "error", "spread", "decades")}
-    thetas, num_train = [], []
+    thetas, num_train, noise = [], [], []
     for k, limit in enumerate(limits):
         inside = cost <= limit * (1 + 1e-9)
         train, held = problem.subset(inside), problem.subset(~inside)
-        solution = solve(train, num_starts=INNER_STARTS, extra=extra)
+        solution = solve(train, num_starts=INNER_STARTS, extra=extra, max_iterations=INNER_ITERATIONS)
         rng = np.random.default_rng([seed, k])
         groups = None if runs is None else np.unique(runs[inside], return_inverse=True)[1]
         kind = "rows" if runs is None else "runs"
         draws = bootstrap_thetas(
-            train, solution.minima[:1], num=num_resamples(train), generator=rng, kind=kind, runs=groups
+            train,
+            solution.minima[:1],
+            num=num_resamples(train),
+            generator=rng,
+            kind=kind,
+            runs=groups,
+            max_iterations=SPREAD_ITERATIONS,
         )
         parts["split"].append(np.full(held.num_rows, k))
         parts["row"].append(np.flatnonzero(~inside))
         parts["error"].append(held.residuals(solution.theta))
-        parts["spread"].append(prediction_spread(train, solution.theta, draws, held))
-        parts["decades"].append(np.log10(cost[~inside] / cost[inside].max()))
+        parts["spread"].append(parameter_spread(draws, held))
+        parts["decades"].append(train.decades_beyond(held.columns))
+        noise.append(robust_noise(train, solution.theta))
         thetas.append(solution.theta)
         num_train.append(int(inside.sum()))
     joined = {name: np.concatenate(part) if part else np.empty(0) for name, part in parts.items()}
@@ -152,17 +161,29 @@ def run_backtest(
         error=joined["error"],
         spread=joined["spread"],
         decades=joined["decades"],
+        noise=np.array(noise),
         theta=np.array(thetas).reshape(len(limits), len(law.parameters)),
     )
 
 
-def prediction_spread(train: Problem, theta: Array, draws: Array, held: Problem) -> Array:
-    """(m,) spread of predictions over resamples, joined with the residuals of the fit, in residual units.
+def parameter_spread(draws: Array, held: Problem) -> Array:
+    """(m,) spread of predictions over resamples, in residual units.
 
-    The spread over resamples is half of the 16-84 % range, which one refit gone astray does not move.
+    It is half of the 16-84 % range, which one refit gone astray does not move.
     """
     values = held.predict(draws, held.columns) / held.scales[held.law.target]
     with np.errstate(all="ignore"):
         values = np.log(values) if held.log_residuals else values
     low, high = np.nanquantile(values, [0.1587, 0.8413], axis=0)
-    return np.hypot((high - low) / 2, residual_std(train, theta))
+    return np.asarray((high - low) / 2)
+
+
+def robust_noise(problem: Problem, theta: Array) -> float:
+    """Standard deviation of one run by the 68 % quantile of the residuals, which a few outliers do not move."""
+    residual, weights = np.abs(problem.residuals(theta)), problem.weights
+    used = int((weights > 0).sum())
+    free = max(used - len(problem.law.parameters), 1)
+    order = np.argsort(residual)
+    cumulative = np.cumsum(weights[order])
+    middle = np.searchsorted(cumulative, 0.6827 * cumulative[-1])
+    return float(residual[order][min(middle, len(order) - 1)] * np.sqrt(used / free))

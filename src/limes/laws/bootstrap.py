@@ -18,7 +18,7 @@ import numpy as np
 from limes.core.errors import SpecError
 from limes.laws.form import Array, Index
 from limes.laws.problem import Problem
-from limes.laws.solve import resolve
+from limes.laws.solve import RESAMPLE_ITERATIONS, resolve
 
 KINDS = ("rows", "runs", "residual", "parametric", "noise")
 
@@ -32,6 +32,7 @@ def bootstrap_thetas(
     kind: str = "rows",
     runs: Index | None = None,
     noise_std: float | None = None,
+    max_iterations: int = RESAMPLE_ITERATIONS,
 ) -> Array:
     """Fitted parameters of `num` resamples, each at its optimum.
 
@@ -43,6 +44,8 @@ def bootstrap_thetas(
         kind: See the table at the top of the file.
         runs: (n,) run number of each row; needed for "runs".
         noise_std: Standard deviation of one observation in residual units, for "noise".
+        max_iterations: Steps of each refit; fewer are enough where only the middle of the resamples is used, which
+            a few refits in a flat valley do not move.
 
     Returns:
         (num, p) normalized theta.
@@ -59,7 +62,7 @@ def bootstrap_thetas(
     if kind in ("rows", "runs"):
         groups = np.arange(problem.num_rows) if runs is None or kind == "rows" else runs
         counts = _counts(int(groups.max()) + 1, num, generator)
-        return resolve(problem, minima, weights=counts[:, groups] * problem.weights)[0]
+        return resolve(problem, minima, weights=counts[:, groups] * problem.weights, max_iterations=max_iterations)[0]
     residual = problem.residuals(minima[0])
     if kind == "residual":
         groups = np.arange(problem.num_rows) if runs is None else runs
@@ -70,7 +73,7 @@ def bootstrap_thetas(
         size = residual_std(problem, minima[0]) if noise_std is None or kind == "parametric" else noise_std
         noise = generator.standard_normal((num, problem.num_rows)) * size
     start = problem.target if kind == "noise" else None
-    return resolve(problem, minima, target=_shifted(problem, minima[0], noise, start))[0]
+    return resolve(problem, minima, target=_shifted(problem, minima[0], noise, start), max_iterations=max_iterations)[0]
 
 
 def residual_std(problem: Problem, theta: Array) -> float:

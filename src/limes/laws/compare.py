@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 
 from limes.core.errors import SpecError
 from limes.laws.backtest import MIN_TRAIN, Backtest, run_backtest
-from limes.laws.calibrate import half_widths, target_spread
+from limes.laws.calibrate import error_scale, half_widths, target_base
 from limes.laws.fit import LawFit, fit_law
 from limes.laws.form import Array, Index, Law
 from limes.laws.interval import Prediction, extrapolation_decades
@@ -72,10 +72,10 @@ class Comparison:
         values = np.array([fit.value({name: clean[name] for name in fit.law.input_names}) for fit in self.fits])
         log = self.fits[0].problem.log_residuals
         joined = np.exp(self.weights @ np.log(values)) if log else self.weights @ values
-        spreads = [target_spread(fit.problem, fit.solution, clean, runs=fit.runs) for fit in self.fits]
+        bases = [target_base(fit.problem, fit.solution, clean, runs=fit.runs) for fit in self.fits]
         decades = extrapolation_decades(self.fits[0].problem, clean)
-        spread = self.weights @ np.array(spreads)
-        width = half_widths(_stacked_backtest(self.backtests, self.weights), spread, decades, level=level)
+        possible = error_scale(_stacked_backtest(self.backtests, self.weights))
+        width = half_widths(possible, self.weights @ np.array(bases), decades, level=level)
         scale = self.fits[0].problem.scales[self.fits[0].law.target]
         low, high = (
             (joined * np.exp(-width), joined * np.exp(width))
@@ -202,5 +202,6 @@ def _stacked_backtest(tests: Sequence[Backtest], weights: Array) -> Backtest:
         error=weights @ np.array([test.error for test in tests]),
         spread=weights @ np.array([test.spread for test in tests]),
         decades=first.decades,
+        noise=weights @ np.array([test.noise for test in tests]),
         theta=first.theta,
     )

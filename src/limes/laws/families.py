@@ -16,7 +16,9 @@ from limes.laws.bootstrap import bootstrap_thetas
 from limes.laws.draw import as_numpy
 from limes.laws.fit import LawFit
 from limes.laws.form import Array
-from limes.laws.optimal import TRAINING_FLOPS, Cost, budget_for_loss
+from limes.laws.optimal import TRAINING_FLOPS, Cost, budget_for_loss, near_optimal_range
+
+SHAPE_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -37,6 +39,9 @@ class FamilyComparison:
         loss: (q,) target losses.
         first_budget, second_budget: (q,) compute each family needs for them; infinite where it never gets there.
         saved: (q,) share of the first family's compute that the second saves; negative where it needs more.
+        first_shapes, second_shapes: (q, 2) lowest and highest ratio of the two sizes (depth over width, tokens over
+            parameters) that stays within `SHAPE_TOLERANCE` of the best loss at the budget of that family; nan for a
+            law in one size or a loss out of reach.
         level: Of all intervals.
         verdict: One sentence.
     """
@@ -46,6 +51,8 @@ class FamilyComparison:
     first_budget: Estimate
     second_budget: Estimate
     saved: Estimate
+    first_shapes: Array
+    second_shapes: Array
     level: float
     verdict: str
 
@@ -105,9 +112,21 @@ def compare_families(
         first_budget=_estimate(budgets[0], level),
         second_budget=_estimate(budgets[1], level),
         saved=result,
+        first_shapes=_shapes(first, budgets[0][0], cost),
+        second_shapes=_shapes(second, budgets[1][0], cost),
         level=level,
         verdict=_verdict(losses, result, level),
     )
+
+
+def _shapes(fit: LawFit, budgets: Array, cost: Cost | None) -> Array:
+    ends = [
+        near_optimal_range(fit, float(budget), tolerance=SHAPE_TOLERANCE, cost=cost)
+        if cost is not None and np.isfinite(budget)
+        else (np.nan, np.nan)
+        for budget in budgets
+    ]
+    return np.array(ends)
 
 
 def _kind(fit: LawFit) -> str:

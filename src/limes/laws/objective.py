@@ -131,8 +131,8 @@ def _evaluate_terms(problem: Problem, terms: _TermFeatures, theta: Array, w: Arr
             own = first * shares[k]
             g[:, rows] += own @ terms.features[k].T
             inside += own if curvature is first else curvature * shares[k]
-        block = np.ix_(np.arange(batch), rows, cols)
-        flipped = np.ix_(np.arange(batch), cols, rows)
+        block = (slice(None), rows[:, None], cols)
+        flipped = (slice(None), cols[:, None], rows)
         for matrix, part in ((H, inside), (M, major * both)):
             product = (part @ terms.products[k, l]).reshape(batch, len(rows), len(cols))
             matrix[block] += product

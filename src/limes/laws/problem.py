@@ -84,6 +84,21 @@ class Problem:
             value = self.law.value(params, columns)
         return np.asarray(value * self.scales[self.law.target])
 
+    def decades_beyond(self, columns: Mapping[str, Array]) -> Array:
+        """(m,) powers of ten by which normalized columns leave the table, in their farthest input or in cost."""
+        inside = {c.name: self.columns[c.name] for c in self.law.inputs if c.kind == "log"}
+        outside = {name: columns[name] for name in inside}
+        if not inside:
+            return np.zeros(len(next(iter(columns.values()))))
+        if set(self.law.cost_names) <= set(inside):
+            inside["cost"] = self.cost
+            outside["cost"] = np.prod([outside[name] for name in self.law.cost_names], axis=0)
+        distances = [
+            np.maximum(np.log10(outside[name] / column.max()), np.log10(column.min() / outside[name]))
+            for name, column in inside.items()
+        ]
+        return np.maximum(np.max(distances, axis=0), 0.0)
+
     def params(self, theta: Array) -> dict[str, Array]:
         """(..., p) normalized theta -> parameters in the user's units, by name."""
         normalized = self.law.unpack(theta)

@@ -23,6 +23,7 @@ SCAN = 4096
 CHUNK = 250
 AGREEMENT = 1e-6
 TRIAL_STEPS, TRIAL_GAP = 3, 1.05
+MAX_ITERATIONS, RESAMPLE_ITERATIONS = 300, 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -49,13 +50,16 @@ class Solution:
     minima: Array
 
 
-def solve(problem: Problem, *, num_starts: int = NUM_STARTS, extra: Array | None = None) -> Solution:
+def solve(
+    problem: Problem, *, num_starts: int = NUM_STARTS, extra: Array | None = None, max_iterations: int = MAX_ITERATIONS
+) -> Solution:
     """The optimum over all starts.
 
     Args:
         problem: Law, table and objective.
         num_starts: Starts to run.
         extra: (m, p) further starts, such as the optimum on a smaller table.
+        max_iterations: Steps from each start.
     """
     starts = make_starts(problem, num_starts)
     if extra is not None:
@@ -68,7 +72,7 @@ def solve(problem: Problem, *, num_starts: int = NUM_STARTS, extra: Array | None
         high=high,
         absolute=_absolute(problem),
         tolerance=1e-13,
-        max_iterations=300,
+        max_iterations=max_iterations,
     )
     order = np.argsort(end.value, kind="stable")
     best = order[0]
@@ -93,6 +97,7 @@ def resolve(
     target: Array | None = None,
     low: Array | None = None,
     high: Array | None = None,
+    max_iterations: int = RESAMPLE_ITERATIONS,
 ) -> tuple[Array, Array]:
     """Optima of many variants of one problem, each continued from every start; the best of them.
 
@@ -102,6 +107,7 @@ def resolve(
         weights: (B, n) weights per variant.
         target: (B, n) normalized targets per variant.
         low, high: (B, p) bounds per variant, in place of the law's.
+        max_iterations: Steps of each variant from each start.
 
     Returns:
         (B, p) theta, (B,) objective, normalized.
@@ -119,12 +125,14 @@ def resolve(
             target=None if target is None else target[rows],
         )
         box = [limit if limit.ndim == 1 else limit[rows] for limit in bounds]
-        thetas[rows], values[rows] = _continue_all(evaluate, starts, len(rows), box, absolute=_absolute(problem))
+        thetas[rows], values[rows] = _continue_all(
+            evaluate, starts, len(rows), box, absolute=_absolute(problem), max_iterations=max_iterations
+        )
     return thetas, values
 
 
 def _continue_all(
-    evaluate: Evaluate, starts: Array, count: int, box: list[Array], *, absolute: float
+    evaluate: Evaluate, starts: Array, count: int, box: list[Array], *, absolute: float, max_iterations: int
 ) -> tuple[Array, Array]:
     """Best end over all starts; later starts are given up where a few steps show them far above the first's end."""
     point, value = np.empty((count, starts.shape[1])), np.full(count, np.inf)
@@ -144,7 +152,9 @@ def _continue_all(
         def some(theta: Array, index: Index, rows: Index = rows) -> Evaluation:
             return evaluate(theta, rows[index])
 
-        end = minimize_batch(some, begin, low=limits[0], high=limits[1], absolute=absolute)
+        end = minimize_batch(
+            some, begin, low=limits[0], high=limits[1], absolute=absolute, max_iterations=max_iterations
+        )
         better = end.value < value[rows]
         point[rows[better]], value[rows[better]] = end.point[better], end.value[better]
     return point, value

@@ -1,4 +1,4 @@
-"""The forecast: measured losses, the fitted law with its band, the target."""
+"""The forecast: measured losses, its median with a band, the target."""
 
 import plotly.graph_objects as go
 
@@ -8,7 +8,7 @@ from limes.report.style import CATEGORIES, INK, plot_text, symbol, translucent
 
 
 def forecast_figure(forecast: Forecast, *, unit: str) -> Figure:
-    """Measured losses, the fitted law with its band, and the target."""
+    """Measured losses, the forecast with its band, and the target."""
     plot = go.Figure()
     if forecast.curve:
         sizes = [point["num_params"] for point in forecast.curve]
@@ -26,7 +26,7 @@ def forecast_figure(forecast: Forecast, *, unit: str) -> Figure:
         )
         plot.add_scatter(
             x=sizes, y=[point["value"] for point in forecast.curve], mode="lines", line={"color": color, "width": 2.2},
-            name="fitted law", hovertemplate="%{x:.3s} parameters<br>loss %{y:.4f}<extra></extra>",
+            name="forecast (median)", hovertemplate="%{x:.3s} parameters<br>loss %{y:.4f}<extra></extra>",
         )  # fmt: skip
     axes = dict.fromkeys(str(row.get("axis", "")) for row in forecast.sizes)
     for index, axis in enumerate(axes):
