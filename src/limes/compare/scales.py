@@ -201,13 +201,14 @@ def trends_by_size(
     return trends
 
 
-def extrapolate(trend: ScaleTrend, *, danger: float, target: float | None = None) -> Crossing:
+def extrapolate(trend: ScaleTrend, *, danger: float, target: float | None = None, falling: bool = False) -> Crossing:
     """The measurement at a target size, and the size at which it crosses a danger line, both with intervals.
 
     Args:
         trend: From `size_trend`.
-        danger: The line: from below for a growing measurement, from above for a falling one.
+        danger: The line.
         target: Size to forecast at.
+        falling: Values below the line are the dangerous ones (an entropy), not those above.
 
     Raises:
         DataError: danger is not positive while logarithms were fitted, or target is not positive.
@@ -237,7 +238,7 @@ def extrapolate(trend: ScaleTrend, *, danger: float, target: float | None = None
         value=value,
         value_low=value_low,
         value_high=value_high,
-        sentence=_sentence(trend, danger, size, (low, high), target, (value, value_low, value_high)),
+        sentence=_outlook(trend, danger, size, (low, high), falling=falling) + _forecast(trend, target),
     )
 
 
@@ -291,28 +292,21 @@ def _exp(x: float) -> float:
     return math.exp(x) if x < 700 else math.inf
 
 
-def _sentence(
-    trend: ScaleTrend,
-    danger: float,
-    size: float | None,
-    ends: Interval,
-    target: float | None,
-    forecast: tuple[float | None, float | None, float | None],
-) -> str:
-    largest = float(trend.sizes.max())
+def _outlook(trend: ScaleTrend, danger: float, size: float | None, ends: Interval, *, falling: bool) -> str:
+    axis, largest = trend.axis, float(trend.sizes.max())
+    now, slope = trend.at(largest)[0], f"slope {trend.slope:.2g} ({trend.interval[0]:.2g} to {trend.interval[1]:.2g})"
+    if (now <= danger) if falling else (now >= danger):
+        return f"at {axis} {largest:g} the line through the runs is past {danger:g} already, {slope}"
     if trend.grows is None:
-        text = (
-            f"no trend with {trend.axis}: slope {trend.slope:.2g} ({trend.interval[0]:.2g} to {trend.interval[1]:.2g})"
-        )
-    elif size is None or size < largest:
-        text = (
-            f"at {trend.axis} {largest:g} the line through the runs is already past {danger:g}, or moves away from it"
-        )
-    else:
-        text = f"crosses {danger:g} at {trend.axis} {size:.3g} ({trend.level:.0%}: {ends[0]:.3g} to {ends[1]:.3g})"
-    value, low, high = forecast
-    if value is not None:
-        text += f"; at {trend.axis} {target:g} it is {value:.3g} (one run: {low:.3g} to {high:.3g})"
-    if trend.straight is False:
-        text += "; the runs bend away from a straight line, so do not trust it far"
-    return text
+        return f"no trend with {axis}, {slope}"
+    if trend.grows == falling or size is None:
+        return f"moves away from {danger:g} as {axis} grows, {slope}"
+    return f"crosses {danger:g} at {axis} {size:.3g} ({trend.level:.0%}: {ends[0]:.3g} to {ends[1]:.3g}), {slope}"
+
+
+def _forecast(trend: ScaleTrend, target: float | None) -> str:
+    text = "; the runs bend away from a straight line, so do not trust it far" if trend.straight is False else ""
+    if target is None:
+        return text
+    value, low, high = trend.at(target)
+    return f"; at {trend.axis} {target:g} it is {value:.3g} (one run: {low:.3g} to {high:.3g}){text}"

@@ -204,6 +204,17 @@ SIGNS: Mapping[str, Sign] = MappingProxyType(
     }
 )
 
+# Signs that may follow a power law of size; the others have bounds that no line through logarithms knows of.
+EXTRAPOLATED = (
+    "attention_entropy",
+    "max_attention_logit",
+    "kurtosis",
+    "max_median_ratio",
+    "gradient_over_eps",
+    "update_ratio",
+    "logit_max",
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HealthRow:

@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from limes.core.errors import SpecError
 from limes.measure.health import HealthRow, health_rows
-from limes.measure.optimizer_health import gradient_health, update_sizes
+from limes.measure.optimizer_health import gradient_size_signs, update_sizes
 from limes.measure.roles import check_roles
 from limes.measure.spikes import SpikeDetector
 from limes.measure.still import held_still
@@ -31,8 +31,6 @@ from limes.measure.watch import ForwardWatch
 from limes.measure.writers import Writer
 
 EVERY = 100
-# Gradients smaller than this many roundings of the largest tensor's count as zero.
-ROUNDING = 32
 
 
 class Monitor:
@@ -228,15 +226,7 @@ def step_signs(
     >>> sorted(step_signs(layer, torch.optim.SGD(layer.parameters()), {"weight": torch.ones(1, 1)}))
     ['role_update_ratio/readout', 'update_ratio/weight']
     """
-    signs: dict[str, float] = {}
-    health = gradient_health(model, optimizer, gradients=gradients)
-    largest = max((gradient.denominator for gradient in health.values()), default=0.0)
-    rounding = {name: ROUNDING * torch.finfo(parameter.dtype).eps for name, parameter in model.named_parameters()}
-    for name, gradient in health.items():
-        signs[f"gradient_rms/{name}"] = gradient.rms
-        # The bias of a key, or in front of a norm, has a gradient of zero up to rounding: no epsilon is too large.
-        if gradient.over_eps is not None and gradient.denominator > rounding[name] * largest:
-            signs[f"gradient_over_eps/{name}"] = gradient.over_eps
+    signs = gradient_size_signs(model, optimizer, gradients)
     tensors, by_role = update_sizes(model, before, roles=roles)
     for sign, sizes in (("update_ratio", tensors), ("role_update_ratio", by_role)):
         # What began at zero has no relative step.

@@ -14,6 +14,9 @@ from torch.optim import Optimizer
 from limes.core.errors import SpecError
 from limes.measure.roles import check_roles
 
+# Gradients smaller than this many roundings of the largest tensor's count as zero.
+ROUNDING = 32
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GradientHealth:
@@ -94,6 +97,37 @@ def gradient_health(
             eps=None if eps is None else float(eps if not isinstance(eps, tuple) else eps[0]),
         )
     return result
+
+
+def gradient_size_signs(
+    model: nn.Module, optimizer: Optimizer | None, gradients: Mapping[str, Tensor] | None = None
+) -> dict[str, float]:
+    """Root mean squares of gradients, and how far they are above epsilon.
+
+    Args:
+        model: Any module.
+        optimizer: As for `gradient_health`.
+        gradients: As for `gradient_health`.
+
+    Returns:
+        "gradient_rms/parameter" and, where the gradient is more than rounding, "gradient_over_eps/parameter".
+
+    Source: arXiv:2309.14322, section 3.4.
+
+    >>> layer = nn.Linear(1, 1, bias=False)
+    >>> gradient_size_signs(layer, None, {"weight": torch.tensor([[2.0]])})
+    {'gradient_rms/weight': 2.0}
+    """
+    signs: dict[str, float] = {}
+    health = gradient_health(model, optimizer, gradients=gradients)
+    largest = max((gradient.denominator for gradient in health.values()), default=0.0)
+    rounding = {name: ROUNDING * torch.finfo(parameter.dtype).eps for name, parameter in model.named_parameters()}
+    for name, gradient in health.items():
+        signs[f"gradient_rms/{name}"] = gradient.rms
+        # The bias of a key, or in front of a norm, has a gradient of zero up to rounding: no epsilon is too large.
+        if gradient.over_eps is not None and gradient.denominator > rounding[name] * largest:
+            signs[f"gradient_over_eps/{name}"] = gradient.over_eps
+    return signs
 
 
 def second_moment(optimizer: Optimizer, parameter: nn.Parameter) -> Tensor | None:

@@ -16,6 +16,7 @@ from limes.measure.attention_entropy import attention_statistics
 from limes.measure.features import dead_units, effective_rank, rank_residual, token_similarity
 from limes.measure.outliers import kurtosis, max_median_ratio
 from limes.measure.outputs import output_statistics
+from limes.measure.quantization import quantization_error
 from limes.measure.roles import matrix_modules
 
 Signs = dict[str, list[Tensor]]
@@ -31,7 +32,15 @@ class ForwardWatch:
         signs: "sign/path" -> one scalar per call.
     """
 
-    def __init__(self, model: nn.Module, *, max_sequences: int = 8, max_rows: int = 256, logits: bool = True) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        max_sequences: int = 8,
+        max_rows: int = 256,
+        logits: bool = True,
+        quantization: bool = False,
+    ) -> None:
         """Hooks are attached by `attach`.
 
         Args:
@@ -39,8 +48,10 @@ class ForwardWatch:
             max_sequences: Samples of a batch that are looked at, the first ones.
             max_rows: Tokens that enter a rank, evenly spaced.
             logits: The output's last axis are classes.
+            quantization: Also what 8 bits do to the features that enter a layer.
         """
         self.model, self.max_sequences, self.max_rows, self.logits = model, max_sequences, max_rows, logits
+        self.quantization = quantization
         self.signs: Signs = {}
         self._handles: list[Any] = []
         self._path: list[str] = []
@@ -148,6 +159,8 @@ class ForwardWatch:
             "dead_units": dead_units(x),
             "effective_rank": effective_rank(rows, kind="participation"),
         }
+        if self.quantization:
+            found |= {"int8_error": quantization_error(x, "int8"), "fp8_error": quantization_error(x, "fp8_e4m3")}
         if x.dim() == 3 and x.shape[1] > 1:
             found |= {"token_similarity": token_similarity(x), "rank_residual": rank_residual(x)}
         return found

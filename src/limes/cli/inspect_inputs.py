@@ -1,0 +1,246 @@
+"""What `limes inspect` is given: a function that builds the model, a checkpoint, a batch, and the loss that fits."""
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limes.core.errors import DataError, SpecError
+from limes.measure.activations import main_tensor
+from limes.measure.still import held_still
+from limes.train.loss import LOSSES
+
+INPUTS = ("inputs", "input_ids", "tokens", "x", "images")
+TARGETS = ("targets", "labels", "y")
+_NESTED = ("model", "state_dict", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """One batch.
+
+    Attributes:
+        inputs: A tensor, samples first, or named tensors.
+        targets: None if the batch has none.
+    """
+
+    inputs: Tensor | Mapping[str, Tensor]
+    targets: Tensor | None
+
+    @property
+    def first(self) -> Tensor:
+        """The input tensor, or the first of several."""
+        return self.inputs if isinstance(self.inputs, Tensor) else next(iter(self.inputs.values()))
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Some of its samples."""
+        size = len(self.first)
+        cut = (
+            self.inputs[start:stop]
+            if isinstance(self.inputs, Tensor)
+            else {
+                name: tensor[start:stop] if tensor.dim() and len(tensor) == size else tensor
+                for name, tensor in self.inputs.items()
+            }
+        )
+        return Batch(inputs=cut, targets=None if self.targets is None else self.targets[start:stop])
+
+    def run(self, model: nn.Module) -> Any:
+        """The model's output."""
+        return model(self.inputs) if isinstance(self.inputs, Tensor) else model(**self.inputs)
+
+
+def build_target(target: str, arguments: Sequence[str]) -> nn.Module:
+    """Call `file.py:function` or `package.module:function` with `name=value` arguments.
+
+    Raises:
+        SpecError: There is no such function, it fails, or it returns no module.
+    """
+    place, _, name = target.rpartition(":")
+    if not place or not name:
+        raise SpecError(f"{target!r}: expected file.py:function, package.module:function, a folder or .jsonl files")
+    function = getattr(_module(place, target), name, None)
+    if not callable(function):
+        raise SpecError(f"{target!r}: {place} has no function {name!r}")
+    try:
+        model = function(**_arguments(arguments))
+    except Exception as error:
+        raise SpecError(f"{target!r} failed: {type(error).__name__}: {error}; give arguments with --arg") from error
+    if not isinstance(model, nn.Module):
+        raise SpecError(f"{target!r} returned {type(model).__name__}, expected a torch.nn.Module")
+    return model
+
+
+def _module(place: str, target: str) -> ModuleType:
+    try:
+        if not place.endswith(".py"):
+            # A module beside the user is found as `python -m` would find it.
+            sys.path.insert(0, str(Path.cwd()))
+            try:
+                return importlib.import_module(place)
+            finally:
+                sys.path.pop(0)
+        spec = importlib.util.spec_from_file_location(f"limes_inspected_{Path(place).stem}", place)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+        return module
+    except FileNotFoundError as error:
+        raise SpecError(f"{target!r}: {error.filename or place} cannot be read") from None
+    except Exception as error:
+        raise SpecError(f"{target!r} cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def _arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """`width=128` -> number, `name="a"` or `name=a` -> text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise SpecError(f"--arg {text!r}: expected name=value")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def read_tensors(path: Path, *, flag: str) -> Any:
+    """What a .pt, .safetensors or .npz file holds; nothing in it is executed.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix == ".npz":
+            import numpy as np
+
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise DataError(f"{flag} {path}: there is no such file") from None
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{flag} {path} cannot be read as .pt (tensors only), .safetensors or .npz: {reason}") from None
+
+
+def read_weights(path: Path, *, flag: str) -> dict[str, Tensor]:
+    """A state dict, also from inside a training checkpoint, with the prefixes of wrappers removed.
+
+    Raises:
+        DataError: There is none.
+    """
+    found = read_tensors(path, flag=flag)
+    for name in _NESTED:
+        if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
+            found = found[name]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise DataError(f"{flag} {path}: expected a state dict (tensors by name), or one under {', '.join(_NESTED)}")
+    weights = dict(found)
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): value for name, value in weights.items()}
+    return weights
+
+
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, flag: str, path: Path) -> None:
+    """Fill the model; tied tensors may stand under one of their names.
+
+    Raises:
+        DataError: A tensor is missing, has another shape, or belongs to no place.
+    """
+    own = model.state_dict()
+    groups: dict[int, list[str]] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(tensor), []).append(name)
+    given = {alias for names in groups.values() if any(name in weights for name in names) for alias in names}
+    missing = [name for name in own if name not in weights and name not in given]
+    unknown = [name for name in weights if name not in own]
+    wrong = [name for name in weights if name in own and own[name].shape != weights[name].shape]
+    if missing or unknown or wrong:
+        raise DataError(
+            f"{flag} {path} is of another network: {len(missing)} tensors missing {missing[:2]}, {len(unknown)} "
+            f"unknown {unknown[:2]}, {len(wrong)} of another shape {wrong[:2]}; build the one that was trained (--arg)"
+        )
+    model.load_state_dict(dict(weights), strict=False)
+
+
+def read_batch(path: Path) -> Batch:
+    """Inputs and targets from a file: named tensors, or a tensor, or a pair.
+
+    Raises:
+        DataError: Nothing in it is an input.
+    """
+    found = read_tensors(path, flag="--batch")
+    if isinstance(found, Tensor):
+        return Batch(inputs=found, targets=None)
+    if isinstance(found, list | tuple) and len(found) == 2 and all(isinstance(part, Tensor) for part in found):
+        return Batch(inputs=found[0], targets=found[1])
+    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
+        raise DataError(f"--batch {path}: expected a tensor, a pair of tensors, or tensors by name")
+    targets = next((found[name] for name in TARGETS if name in found), None)
+    rest = {name: value for name, value in found.items() if name not in TARGETS}
+    if len(rest) == 1 and next(iter(rest)) in INPUTS and next(iter(rest)) != "input_ids":
+        return Batch(inputs=next(iter(rest.values())), targets=targets)
+    if not any(name in rest for name in INPUTS):
+        raise DataError(f"--batch {path} has {', '.join(found)}: expected inputs under one of {', '.join(INPUTS)}")
+    # Named as the model's own arguments are, which is how Hugging Face's models are called.
+    return Batch(inputs=rest, targets=targets)
+
+
+def choose_task(model: nn.Module, batch: Batch, task: str | None) -> str | None:
+    """The task whose loss fits output and targets; None if the batch has no targets and none can be made.
+
+    Raises:
+        SpecError: The task is unknown, or nothing fits.
+    """
+    if task is not None and task not in LOSSES:
+        raise SpecError(f"--task {task!r}: expected one of {', '.join(LOSSES)}")
+    with held_still(model), torch.no_grad():
+        output = main_tensor(batch.part(0, 1).run(model))
+    if output is None:
+        raise SpecError("the model returned no tensor of real numbers for this batch")
+    tokens = not batch.first.is_floating_point() and batch.first.dim() == 2
+    if task is not None:
+        return task
+    if batch.targets is None:
+        return "next_token" if tokens and output.dim() == 3 and output.shape[1] == batch.first.shape[1] else None
+    if batch.targets.is_floating_point():
+        return "regression"
+    if tuple(output.shape[1:-1]) != tuple(batch.targets.shape[1:]):
+        raise SpecError(
+            f"targets of shape {tuple(batch.targets.shape)} do not fit an output of shape {tuple(output.shape)} per "
+            "sample: expected one class per position of the output"
+        )
+    return "next_token" if output.dim() == 3 else "classification"
+
+
+def loss_function(task: str) -> Callable[[nn.Module, Batch], Tensor]:
+    """The loss of a task on a `Batch`; tokens without targets of their own are shifted by one."""
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        output = main_tensor(batch.run(model))
+        assert output is not None, "looked at before"
+        targets = batch.targets
+        if task == "next_token" and (targets is None or torch.equal(targets, batch.first)):
+            output, targets = output[:, :-1], batch.first[:, 1:]
+        if targets is None:
+            raise SpecError(f"--task {task} needs targets in the batch, under one of {', '.join(TARGETS)}")
+        return LOSSES[task](output, targets)
+
+    return loss

@@ -1,0 +1,182 @@
+"""`limes inspect`: a model with checkpoint and batch, a monitor's files, an interrupted study; and what it refuses."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from limes.measure.monitor import Monitor
+from limes.measure.writers import JsonLines
+from limes.spec import StudySpec
+from limes.store import Store
+from limes.sweep import expand
+from limes.sweep.build import build_run
+from limes.train import train
+from support.odd_network import odd_network, token_loss
+
+BUILD = """
+import torch
+from torch import nn
+from support.odd_network import odd_network
+
+def build(seed=0, dtype="float32"):
+    return odd_network(getattr(torch, dtype), seed=seed)[0]
+
+def regressor(width: int):
+    return nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2))
+
+def broken():
+    return 3
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With a file of networks, a checkpoint and a batch; the working directory too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(BUILD)
+    model, tokens, targets = odd_network(seed=1)
+    with torch.no_grad():
+        model.qkv.weight.mul_(12)
+    torch.save({"model": {f"module.{name}": value for name, value in model.state_dict().items()}}, "end.pt")
+    # A file format without aliases keeps a tied tensor once.
+    plain = {name: value for name, value in model.state_dict().items() if name != "readout.weight"}
+    save_file(plain, "end.safetensors")
+    torch.save(odd_network(seed=0)[0].state_dict(), "init.pt")
+    torch.save({"inputs": tokens, "targets": targets}, "batch.pt")
+    np.savez("batch.npz", inputs=tokens.numpy(), labels=targets.numpy())
+    return tmp_path
+
+
+def signs(out: str, index: int = 0) -> dict:
+    """By name, from the JSON that was printed."""
+    return {row["sign"]: row for row in json.loads(out)["inspected"][index]["signs"]}
+
+
+def test_a_checkpoint_in_every_format(limes, folder: Path) -> None:
+    common = ("inspect", "net.py:build", "--initial", "init.pt", "--curvature", "--json")
+    first = limes(*common, "--checkpoint", "end.pt", "--batch", "batch.pt", "--report", "page.html")
+    second = limes(*common, "--checkpoint", "end.safetensors", "--batch", "batch.npz")
+    assert first.code == second.code == 0, first.err + second.err
+    assert first.out == second.out
+    found = signs(first.out)
+    assert (
+        found["max_attention_logit"]["level"] in ("watch", "danger")
+        and "QK-norm" in found["max_attention_logit"]["advice"]
+    )
+    model, tokens, targets = odd_network(seed=1)
+    with torch.no_grad():
+        model.qkv.weight.mul_(12)
+    assert found["loss"]["value"] == pytest.approx(token_loss(model.eval(), (tokens, targets)).item(), rel=1e-5)
+    judged = {"kurtosis", "int8_error", "dead_units", "gradient_over_eps", "attention_entropy"}
+    shown = {"sharpness", "noise_scale", "weight_outliers", "weight_movement", "stable_rank"}
+    assert judged | shown <= found.keys()
+    assert all(found[name]["level"] == "note" for name in shown)
+    page = (folder / "page.html").read_text()
+    assert "max attention logit" in page and "QK-norm" in page
+
+
+def test_weights_alone_and_a_regression(limes, folder: Path) -> None:
+    alone = limes("inspect", "net.py:regressor", "--arg", "width=4")
+    assert alone.code == 0 and "stable_rank" in alone.out and "attention" not in alone.out
+    np.savez("pairs.npz", x=np.ones((5, 3), np.float32), y=np.zeros((5, 2), np.float32))
+    paired = limes("inspect", "net.py:regressor", "--arg", "width=4", "--batch", "pairs.npz", "--json")
+    found = signs(paired.out)
+    assert "loss" in found and "logit_max" not in found
+
+
+def test_what_it_refuses(limes, folder: Path) -> None:
+    (folder / "notes.pt").write_text("no tensors")
+    torch.save(torch.zeros(2, 3), "real.pt")
+    for arguments, word in (
+        (("net.py",), "function"),
+        (("absent.py:build",), "absent.py"),
+        (("net.py:nothing",), "nothing"),
+        (("net.py:broken",), "int"),
+        (("net.py:regressor",), "--arg"),
+        (("net.py:build", "--arg", "seed"), "name=value"),
+        (("net.py:build", "--checkpoint", "absent.pt"), "absent.pt"),
+        (("net.py:build", "--checkpoint", "notes.pt"), "notes.pt"),
+        (("net.py:regressor", "--arg", "width=4", "--checkpoint", "end.pt"), "another network"),
+        (("net.py:build", "--batch", "end.pt"), "expected"),
+        (("net.py:build", "--batch", "real.pt"), "cannot be run"),
+        (("net.py:build", "--batch", "batch.pt", "--task", "chess"), "chess"),
+        (("net.py:build", "--report", "absent/page.html"), "absent"),
+        (("net.py:build", "net.py:build"), "2 targets"),
+        (("absent.jsonl",), "absent.jsonl"),
+    ):
+        outcome = limes("inspect", *arguments)
+        assert outcome.code == 2 and word in outcome.err and outcome.err.count("\n") == 1, (arguments, outcome)
+
+
+def monitored(path: Path, *, scale: float) -> None:
+    """A file as a Monitor writes it."""
+    model, tokens, targets = odd_network()
+    with torch.no_grad():
+        model.qkv.weight.mul_(scale)
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    with Monitor(model, optimizer, every=1, writers=[JsonLines(path)]) as monitor:
+        for _ in range(3):
+            loss = token_loss(model, (tokens, targets))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            monitor.step(loss)
+
+
+def test_files_of_monitors_over_time_and_across_scales(limes, folder: Path) -> None:
+    targets = []
+    for size in (16, 32, 64, 128):
+        # The logits go with the square of the factor: a power 1 of the size, but for the noise of training.
+        monitored(folder / f"{size}.jsonl", scale=math.sqrt(size / 16))
+        targets.append(f"{size}.jsonl@width={size}")
+    outcome = limes("inspect", *targets, "--at", "width=512", "--report", "page.html", "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert [entry["name"] for entry in found["inspected"]] == targets
+    assert {"loss", "loss_spike", "role_update_ratio"} <= signs(outcome.out).keys()
+    trend = next(row for row in found["trends"] if row["sign"] == "max_attention_logit")
+    assert trend["slope"] > 0 and trend["target"] == 512 and trend["value_low"] < trend["value"] < trend["value_high"]
+    page = (folder / "page.html").read_text()
+    assert "Across scales" in page and "Over time" in page
+    assert limes("inspect", "16.jsonl").code == 0
+    alone = limes("inspect", "16.jsonl@width=16", "--at", "width=512")
+    assert alone.code == 2 and "three sizes" in alone.err
+
+
+STUDY = {
+    "name": "tiny",
+    "data": {"source": "gaussian", "num_samples": 32, "num_inputs": 4},
+    "model": {"family": "mlp", "width": 8},
+    "training": {"steps": 4, "warmup_steps": 1, "batch_size": 4},
+    "panels": [{"axis": "width", "sizes": [8, 16], "seeds": [1, 1], "parametrizations": [{"name": "mup"}]}],
+    "recommend": {"name": "mup"},
+}
+
+
+def test_an_interrupted_run_of_a_store(limes, folder: Path) -> None:
+    planned = expand(StudySpec.model_validate(STUDY))
+    with Store.create(folder / "study") as store:
+        store.freeze(STUDY)
+        store.add_runs([run.new_run() for run in planned])
+        store.add_members([run.member for run in planned])
+        nothing = limes("inspect", "study")
+        assert nothing.code == 2 and "checkpoint" in nothing.err
+        claim = store.claim("someone")
+        assert claim is not None
+        spec = next(run.spec for run in planned if run.spec.key == claim.key)
+        model, data, optimizer = build_run(spec)
+
+        def save(done: int, capture) -> None:
+            store.save_checkpoint(claim, capture().to_bytes(), step=done)
+
+        train(model, data, optimizer, spec.training, on_step=lambda step, loss: step == 1, checkpoint=save)
+    outcome = limes("inspect", "study", "--json")
+    assert outcome.code == 0, outcome.err
+    assert "step 2" in json.loads(outcome.out)["inspected"][0]["name"]
+    found = signs(outcome.out)
+    assert found["weight_movement"]["value"] > 0 and "gradient_over_eps" in found
