@@ -22,16 +22,21 @@ NUM_SEEDS = 40
 TIMES = (2, 5, 8, 11)
 SGD = {"lr": 0.5}
 MOMENTUM = {"lr": 0.08, "momentum": 0.8}
+# Every pair of activation, depth, gamma0 and optimizer occurs in some case.
 CASES: dict[str, dict[str, Any]] = {
     "tanh_1_2.0": {"activation": "tanh", "depth": 1, "gamma0": 2.0, **SGD},
+    "tanh_2_0.1": {"activation": "tanh", "depth": 2, "gamma0": 0.1, **SGD},
     "tanh_2_1.0": {"activation": "tanh", "depth": 2, "gamma0": 1.0, **SGD},
     "tanh_3_0.1": {"activation": "tanh", "depth": 3, "gamma0": 0.1, **MOMENTUM},
     "tanh_3_2.0": {"activation": "tanh", "depth": 3, "gamma0": 2.0, **SGD},
     "erf_1_1.0": {"activation": "erf", "depth": 1, "gamma0": 1.0, **MOMENTUM},
     "erf_2_2.0": {"activation": "erf", "depth": 2, "gamma0": 2.0, **SGD},
+    "erf_3_0.1": {"activation": "erf", "depth": 3, "gamma0": 0.1, **SGD},
     "relu_1_1.0": {"activation": "relu", "depth": 1, "gamma0": 1.0, **SGD},
     "relu_2_1.0": {"activation": "relu", "depth": 2, "gamma0": 1.0, **MOMENTUM},
+    "relu_2_2.0": {"activation": "relu", "depth": 2, "gamma0": 2.0, **MOMENTUM},
     "relu_3_0.1": {"activation": "relu", "depth": 3, "gamma0": 0.1, **SGD},
+    "linear_1_0.1": {"activation": "linear", "depth": 1, "gamma0": 0.1, "lr": 0.04, "momentum": 0.8},
     "linear_1_2.0": {"activation": "linear", "depth": 1, "gamma0": 2.0, "lr": 0.2},
     "linear_2_1.0": {"activation": "linear", "depth": 2, "gamma0": 1.0, "lr": 0.2},
     "linear_3_1.0": {"activation": "linear", "depth": 3, "gamma0": 1.0, "lr": 0.04, "momentum": 0.8},
