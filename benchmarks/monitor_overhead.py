@@ -1,9 +1,10 @@
-"""What a monitor left on costs: training steps of the byte GPT with it and without, one ratio, one run.
+"""What a monitor left on costs: training steps of the byte GPT with it and without, one run.
 
-    python benchmarks/monitor_overhead.py [--width 128] [--depth 4] [--every 100] [--rounds 30]
+    python benchmarks/monitor_overhead.py [--width 128] [--depth 4] [--every 100] [--pairs 40] [--blocks 6]
 
-Blocks of as many steps as lie between two measurements alternate, so that each monitored block holds one; the median
-ratio of CPU times is printed, so that what else the machine does cancels.
+First the price of a measurement: single steps that are measured (hooks put on and taken off inside) against single
+steps that are not, in turn, as a ratio of CPU times; spread over the interval it is the overhead. Then a check of the
+whole: blocks of as many steps as lie between two measurements, with and without the monitor.
 """
 
 import argparse
@@ -52,7 +53,8 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=4)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--every", type=int, default=EVERY)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--blocks", type=int, default=6)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     spec = TransformerSpec(width=arguments.width, depth=arguments.depth, head_dim=16, vocab_size=96)
@@ -61,20 +63,35 @@ def main() -> None:
     tokens = torch.randint(0, 96, (arguments.batch, spec.context + 1), generator=torch.Generator().manual_seed(0))
     for watched in (False, True):
         block(model, optimizer, tokens, steps=2, watched=watched)
-    plain, ratios = [], []
-    for round_ in range(arguments.rounds):
+    plain, measured = alternate(model, optimizer, tokens, steps=1, rounds=arguments.pairs)
+    step = statistics.median(plain)
+    extra = [with_ / without - 1 for without, with_ in zip(plain, measured)]
+    price, error = statistics.median(extra), 1.25 * statistics.stdev(extra) / len(extra) ** 0.5
+    print(f"a step without the monitor: {1e3 * step:.1f} ms of CPU")
+    print(
+        f"a measurement costs {price:.2f} +- {error:.2f} steps; one in {arguments.every}: {price / arguments.every:.2%}"
+    )
+    plain, measured = alternate(model, optimizer, tokens, steps=arguments.every, rounds=arguments.blocks)
+    ratios = [with_ / without for without, with_ in zip(plain, measured)]
+    spread = 1.25 * statistics.stdev(ratios) / len(ratios) ** 0.5
+    print(
+        f"whole blocks of {arguments.every} steps: {statistics.median(ratios):.3f} +- {spread:.3f} of the time without"
+    )
+
+
+def alternate(
+    model: nn.Module, optimizer: torch.optim.Optimizer, tokens: torch.Tensor, *, steps: int, rounds: int
+) -> tuple[list[float], list[float]]:
+    """CPU times of blocks without and with the monitor, in turn."""
+    plain, measured = [], []
+    for round_ in range(rounds):
         times = {}
         # The order alternates: whoever comes second finds a warmer cache.
         for watched in (False, True) if round_ % 2 else (True, False):
-            times[watched] = block(model, optimizer, tokens, steps=arguments.every, watched=watched)
-        plain.append(times[False] / arguments.every)
-        ratios.append(times[True] / times[False])
-    step, ratio = statistics.median(plain), statistics.median(ratios)
-    error = statistics.stdev(ratios) / len(ratios) ** 0.5
-    extra = (ratio - 1) * arguments.every
-    print(f"a step without the monitor: {1e3 * step:.1f} ms of CPU")
-    print(f"with it, one measurement in {arguments.every} steps: {ratio:.4f} +- {error:.4f} of that")
-    print(f"a measurement costs {extra:.2f} steps")
+            times[watched] = block(model, optimizer, tokens, steps=steps, watched=watched)
+        plain.append(times[False])
+        measured.append(times[True])
+    return plain, measured
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from limes.compare.result import (
     TransferResult,
     rule_sentence,
 )
+from limes.compare.scales import Crossing, ScaleTrend, extrapolate, size_trend, trends_by_size
 from limes.compare.study import analyse_transfer
 from limes.compare.transfer import analyse_panels, drift_claims, verdict_of
 
@@ -22,19 +23,24 @@ __all__ = [
     "CoordAxis",
     "CoordCheck",
     "CoordRow",
+    "Crossing",
     "DriftClaim",
     "FixedLrRow",
     "Forecast",
     "LrCurve",
     "PanelResult",
     "Recommendation",
+    "ScaleTrend",
     "TransferResult",
     "analyse_panels",
     "analyse_transfer",
     "coord_check",
     "drift_claims",
+    "extrapolate",
     "forecast_loss",
     "rule_sentence",
     "sizes_between",
+    "size_trend",
+    "trends_by_size",
     "verdict_of",
 ]

@@ -15,6 +15,8 @@ from limes.measure.kernels import (
     target_alignment,
 )
 from limes.measure.lr_sensitivity import lr_sensitivity
+from limes.measure.monitor import Monitor
+from limes.measure.monitor_probe import MonitorProbe
 from limes.measure.movement import feature_movement, weight_movement
 from limes.measure.noise_scale import fit_critical_batch, gradient_noise_scale
 from limes.measure.optimizer_health import gradient_health, update_sizes
@@ -25,6 +27,7 @@ from limes.measure.shrinkage import effective_shrinkage
 from limes.measure.spikes import find_spikes
 from limes.measure.updates import TensorUpdate, second_order_ratio, split_updates
 from limes.measure.weight_spectra import weight_spectrum
+from limes.measure.writers import JsonLines, TensorBoard, WandB, Writer
 
 DIAGNOSTICS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
@@ -66,8 +69,14 @@ DIAGNOSTICS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 
 __all__ = [
     "DIAGNOSTICS",
+    "JsonLines",
+    "Monitor",
+    "MonitorProbe",
     "Recording",
+    "TensorBoard",
     "TensorUpdate",
+    "WandB",
+    "Writer",
     "attention_entropy",
     "attention_statistics",
     "centered_alignment",

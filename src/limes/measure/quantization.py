@@ -65,8 +65,8 @@ def quantization_error(tensor: Tensor, format: Format = "int8", *, granularity: 
         granularity: See `quantize`.
 
     Returns:
-        Scalar; 0 for a zero tensor. A normal tensor of a few thousand entries has about 0.01 in int8 and 0.026 in
-        fp8_e4m3; one outlier c times the rest multiplies the former by about c / 4 and leaves the latter.
+        Scalar; 0 for a zero tensor. A normal tensor (512, 128) has 0.0104 in int8, 0.0265 in fp8_e4m3 and 0.0525 in
+        fp8_e5m2; a neuron 50 times the rest multiplies the int8 error of the others by 33 and leaves that of fp8.
 
     Raises:
         SpecError: As `quantize`.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from limes.core.errors import SpecError
 
-# The largest of a random matrix passes the edge by this many Tracy-Widom units once in about ten thousand draws.
+# The largest of a random matrix passes the edge by this many Tracy-Widom units once in thousands of draws.
 MARGIN = 4.0
 
 

@@ -231,7 +231,7 @@ def _trend_figure(sign: str, trend: ScaleTrend, crossing: Crossing) -> Figure:
             Line(label="fit", x=grid, y=middle, low=low, high=high, color=color),
             Line(label="runs", x=trend.sizes, y=trend.values, color=category_color(0), markers=True),
         ],
-        title=f"{sign.replace('_', ' ')} grows as {trend.axis}^{trend.slope:.2f}"
+        title=f"{sign.replace('_', ' ')} goes as {trend.axis}^{trend.slope:.2f}"
         if trend.log_values
         else f"{sign.replace('_', ' ')} against {trend.axis}",
         name=f"trend-{file_stem(sign)}",
