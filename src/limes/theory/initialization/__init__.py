@@ -10,6 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from limes.core.source import Source
+from limes.theory.initialization.covariance_law import CovarianceLaw, correlation_law, variance_law
+from limes.theory.initialization.covariance_sde import CovarianceProblem, CovarianceResult, solve_covariance_sde
 from limes.theory.initialization.joint_limit import JointLimit, joint_limit
 from limes.theory.initialization.prior import (
     PriorProblem,
@@ -19,6 +21,8 @@ from limes.theory.initialization.prior import (
     sample_prior,
     solve_prior,
 )
+from limes.theory.initialization.shapes import ShapedReLU, ShapedSmooth
+from limes.theory.initialization.simulate_covariance import simulate_covariance
 from limes.theory.initialization.simulate_prior import simulate_prior
 
 
@@ -61,19 +65,39 @@ INITIALIZATION_MODELS: Mapping[str, InitializationModel] = MappingProxyType(
             solve_options={"radii": [0.1, 1.0, 4.0]},
             simulate_options={"num_draws": 8},
         ),
+        "covariance_sde": InitializationModel(
+            problem=CovarianceProblem,
+            solve=solve_covariance_sde,
+            simulate=simulate_covariance,
+            scope="covariance of several inputs in shaped networks, depth over width fixed, as a random process",
+            source=Source(title="Li, Nica & Roy, the neural covariance SDE", arxiv="2206.02768"),
+            docs="covariance_sde.md",
+            example=lambda: CovarianceProblem([[1.0, 0.3], [0.3, 1.0]], 0.5),
+            solve_options={"num_paths": 16, "num_steps": 10},
+            simulate_options={"width": 8, "num_draws": 4},
+        ),
     }
 )
 
 __all__ = [
     "INITIALIZATION_MODELS",
+    "CovarianceLaw",
+    "CovarianceProblem",
+    "CovarianceResult",
     "InitializationModel",
     "JointLimit",
     "PriorProblem",
     "PriorResult",
+    "ShapedReLU",
+    "ShapedSmooth",
+    "correlation_law",
     "joint_limit",
     "prior_log_moments",
     "prior_moment",
     "sample_prior",
+    "simulate_covariance",
     "simulate_prior",
+    "solve_covariance_sde",
     "solve_prior",
+    "variance_law",
 ]
