@@ -181,11 +181,12 @@ def _exact(problem: FeatureLearningProblem, grid: Real, steps_per_fold: int) -> 
         gamma=problem.gamma,
     )
     scale = 0.1 / max(float(march.lam.max()), math.sqrt(march.gamma * float(march.power @ march.lam)))
-    h, t, tau, turn = np.zeros(len(march.lam)), 0.0, 0.0, np.zeros(_NODES)
+    zeros = np.zeros(len(march.lam))
+    state, t, tau, turn = (zeros, zeros + 1.0), 0.0, 0.0, np.zeros(_NODES)
     blocks = [np.array([[0.0], [0.0], [march.power.sum()], [0.0]])]
     for number in range(1, _MAX_STEPS):
         step = scale * math.expm1(number / steps_per_fold) - tau
-        h, turn, block = march.step(h, turn, step)
+        state, turn, block = march.step(state, turn, step)
         blocks.append(block[:, 1:] + np.array([[t], [tau], [0.0], [0.0]]))
         t, tau = float(blocks[-1][0, -1]), tau + step
         if t >= grid[-1] and number >= 4:
@@ -201,33 +202,38 @@ def _exact(problem: FeatureLearningProblem, grid: Real, steps_per_fold: int) -> 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _March:
-    """The exact dynamics in effective time: h' = lam (1 - h) + turn h, with one number `turn` for all modes.
+    """The exact dynamics in effective time: h' = lam (1 - h) + turn h for what is learned, and the same for f = 1 - h.
 
-    In terms of q = exp(-int turn), q h follows q with rate lam: an integral that is exact whatever the rate.
+    Only the number `turn`, common to all modes, is nonlinear. With q = exp(-int turn), q h decays with rate lam under
+    the drive lam q, and q f under dq/dtau: integrals that are exact whatever the rate. Both are carried along, since
+    each has digits where the other is nearly 1.
     """
 
     lam: Real
     power: Real
     gamma: float
 
-    def step(self, h: Real, turn: Real, step: float) -> tuple[Real, Real, Real]:
-        """The state and `turn` after a step, and (t, tau, loss, alignment) at its nodes, t and tau from its start."""
+    def step(self, state: tuple[Real, Real], turn: Real, step: float) -> tuple[tuple[Real, Real], Real, Real]:
+        """The state (h, f) and `turn` after a step; and (t, tau, loss, alignment) at its nodes, t and tau from 0."""
         nodes, integrate = step_nodes(_NODES)
         weights = relaxation_weights(self.lam * step, nodes)
         fading = np.exp(-nodes[:, None] * (self.lam * step))
+        change, ones = math.inf, np.ones(len(self.lam))
         for _ in range(_MAX_SWEEPS):
-            gain = np.exp(step * (integrate @ turn))
-            shares = gain[:, None] * (fading * h + np.einsum("ijk,j->ik", weights, 1.0 / gain))
-            alignment = _alignment(shares**2 @ (self.power / self.lam), self.gamma)
-            new = self.gamma * ((shares * (1.0 - shares)) @ self.power) / (1.0 + alignment) ** 2
-            change, turn = step * np.abs(new - turn).max(), new
-            if change <= 1e-14:
+            fade = np.exp(-step * (integrate @ turn))
+            drives = np.stack([np.outer(fade, step * self.lam), np.outer(-step * turn * fade, ones)])
+            h, f = (fading * np.stack(state)[:, None] + np.einsum("ijk,sjk->sik", weights, drives)) / fade[:, None]
+            alignment = _alignment(h**2 @ (self.power / self.lam), self.gamma)
+            new = self.gamma * ((h * f) @ self.power) / (1.0 + alignment) ** 2
+            before, change, turn = change, step * np.abs(new - turn).max(), new
+            # Sums over many decades of modes have rounding of their own: stop where it keeps the change from falling.
+            if change <= 1e-14 or 0.5 * before < change < 1e-11:
                 break
         else:
             raise ConvergenceError(f"a step of effective time {step:g} did not settle; raise steps_per_fold")
-        loss = (1.0 - shares) ** 2 @ self.power
+        loss = f**2 @ self.power
         block = np.stack([step * (integrate @ (1.0 / (1.0 + alignment))), step * nodes, loss, alignment])
-        return shares[-1], np.full(_NODES, turn[-1]), block
+        return (h[-1], f[-1]), np.full(_NODES, turn[-1]), block
 
 
 def _as_logs(columns: list[Real], scale: float) -> tuple[Real, Real, Real]:
