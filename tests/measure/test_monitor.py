@@ -325,3 +325,27 @@ def test_writers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     board.write(2, {"loss": 3.0})
     board.close()
     assert scalars == [str(tmp_path), ("loss", 3.0, 2), "closed"]
+
+
+@pytest.mark.parametrize("kind", ["eager", "sdpa"])
+def test_hugging_face_models_are_watched(kind: str) -> None:
+    tf = pytest.importorskip("transformers")
+    from support.hf import llama
+
+    with torch.random.fork_rng():
+        model = tf.LlamaForCausalLM._from_config(llama(), attn_implementation=kind)
+    ids = torch.randint(64, (4, 16), generator=torch.Generator().manual_seed(0))
+    padding = torch.ones_like(ids)
+    padding[0, :5] = 0
+    optimizer = torch.optim.AdamW(model.parameters())
+    with Monitor(model, optimizer, every=1) as monitor:
+        loss = model(input_ids=ids, attention_mask=padding, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        said = monitor.step(loss)
+    assert {name.partition("/")[2] for name in said if name.startswith("attention_entropy/")} == {
+        f"model.layers.{layer}.self_attn" for layer in range(2)
+    }
+    # Untrained attention is uniform over what the masks leave open, which is what it is compared with.
+    assert said["attention_entropy/model.layers.0.self_attn"] == pytest.approx(1.0, abs=1e-3)
+    assert "kurtosis/model.layers.1.mlp.down_proj" in said and said["log_z"] == pytest.approx(math.log(64), abs=0.1)

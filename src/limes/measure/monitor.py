@@ -175,7 +175,7 @@ class Monitor:
         self._before = {
             name: parameter.detach().clone()
             for name, parameter in self.model.named_parameters()
-            if id(parameter) in held and parameter.grad is not None
+            if id(parameter) in held and parameter.grad is not None and parameter.dim() >= 2
         }
 
     def _after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
@@ -192,7 +192,10 @@ def loss_signs(detector: SpikeDetector, losses: Sequence[Tensor | float]) -> dic
     {'loss': 1.5, 'loss_spike': 0.0, 'spikes_per_1000': 0.0}
     """
     inside = False
-    numbers = [float(loss) for loss in losses]
+    # Losses that lie on an accelerator come over in one transfer.
+    tensors = [loss.reshape(()).double() for loss in losses if isinstance(loss, Tensor)]
+    moved = iter(torch.stack(tensors).tolist() if tensors else [])
+    numbers = [next(moved) if isinstance(loss, Tensor) else loss for loss in losses]
     for number in numbers:
         inside = detector.update(number)
     last = numbers[-1]
@@ -213,6 +216,9 @@ def step_signs(
 ) -> dict[str, float]:
     """Gradients over epsilon and updates over weights of a step that was just made, by tensor and by role.
 
+    Only matrices have an update over a weight: biases and many gains start at zero, and for their first steps the two
+    are alike however healthy the network is.
+
     Args:
         model: After the step.
         optimizer: The one that made it.
@@ -227,7 +233,8 @@ def step_signs(
     ['role_update_ratio/readout', 'update_ratio/weight']
     """
     signs = gradient_size_signs(model, optimizer, gradients)
-    tensors, by_role = update_sizes(model, before, roles=roles)
+    matrices = {name: tensor for name, tensor in before.items() if tensor.dim() >= 2}
+    tensors, by_role = update_sizes(model, matrices, roles=roles)
     for sign, sizes in (("update_ratio", tensors), ("role_update_ratio", by_role)):
         # What began at zero has no relative step.
         signs |= {f"{sign}/{name}": size.ratio for name, size in sizes.items() if math.isfinite(size.ratio)}
