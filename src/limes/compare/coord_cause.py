@@ -26,6 +26,7 @@ def find_causes(
     tolerance: float,
     exponents: Mapping[str, Mapping[str, float]],
     normalizes: bool,
+    owners: Mapping[str, str],
 ) -> tuple[Cause, ...]:
     """Likely causes of the failures, one per tensor or module; empty where nothing fails.
 
@@ -35,6 +36,7 @@ def find_causes(
         tolerance: As in the verdict.
         exponents: For each template the measured exponents of `lr_scale`, `eps_scale`, `init_std`, `multiplier` of the
             plans that were used.
+        owners: For each tensor the module at whose output its effect is seen.
         normalizes: The optimizer's update does not grow with the gradient, so that eps can matter.
     """
     failed = [row for row in rows if row.verdict == "fails"]
@@ -44,8 +46,13 @@ def find_causes(
     causes: list[Cause] = []
     blamed: set[str] = set()
     # Matrices first: what is wrong with the map of a module is wrong with its bias, and said once.
-    for name, entry in sorted(declaration.tensors.items(), key=lambda item: not item[1].is_matrix):
+    outer = outer_tensors(owners)
+    for name, entry in sorted(declaration.tensors.items(), key=lambda item: (item[0] in outer, not item[1].is_matrix)):
         if not entry.is_matrix and name.rpartition(".")[0] in blamed:
+            continue
+        # Seen at the output of a larger module, its effect passes through others: they are to blame if they are wrong.
+        around = f"{owners.get(name, '')}." if owners.get(name) else ""
+        if name in outer and any(f"{module}.".startswith(around) for module in blamed):
             continue
         cause = _tensor_cause(name, entry, table, declaration, tolerance, normalizes=normalizes)
         if cause is not None:
@@ -60,11 +67,22 @@ def find_causes(
     return tuple(causes) or (_unexplained(failed, declaration),)
 
 
+def outer_tensors(owners: Mapping[str, str]) -> frozenset[str]:
+    """Tensors whose effect is seen at the output of a module that holds the maps of other tensors, too."""
+    inner = set(owners.values())
+    return frozenset(
+        name
+        for name, owner in owners.items()
+        if any(other != owner and (not owner or other.startswith(f"{owner}.")) for other in inner)
+    )
+
+
 def _off(row: CoordRow | None, tolerance: float) -> float:
     """Signed deviation of a slope whose whole interval lies outside the tolerance; else 0."""
     if row is None or row.low is None or row.high is None or row.declared is None:
         return 0.0
-    outside = row.low > row.declared + tolerance or row.high < row.declared - tolerance
+    below = row.bound == "equals" and row.high < row.declared - tolerance
+    outside = row.low > row.declared + tolerance or below
     return row.excess if outside else 0.0
 
 

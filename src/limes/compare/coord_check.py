@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from limes.compare.coord_cause import find_causes
+from limes.compare.coord_cause import find_causes, outer_tensors
 from limes.compare.coord_judge import Rule, judge
 from limes.compare.coord_plans import Choice, build_model, plans_for
 from limes.compare.coord_result import CoordAxis, CoordCheck
@@ -191,6 +191,7 @@ def _check_axis(
     growth = _growth(build, sizes, plans, declaration)
     values: dict[Key, np.ndarray] = {}
     losses = []
+    owners: dict[str, str] = {}
     split_batch(batch)
     for place, (size, made) in enumerate(zip(sizes, plans)):
         rows = []
@@ -200,12 +201,13 @@ def _check_axis(
                 table = values.setdefault(key, np.full((len(sizes), seeds), np.nan))
                 table[place, seed] = value
             rows.append(tuple(network.losses))
+            owners = network.owners
             counter.step()
         losses.append(tuple(rows))
     # Inside the gradient that Adam normalizes, what a decay takes depends on the gradient beside it.
     linear = all(row.rule.gradient_power == 1 or not row.rule.decay_in_gradient for row in plans[-1].entries)
     decays = training.weight_decay > 0 and plans[-1].decay_mode != "coupled" and linear
-    found = judge(values, growth, declaration, replace(rule, decays=decays))
+    found = judge(values, growth, declaration, replace(rule, decays=decays), outer=outer_tensors(owners))
     rules = {row.rule.gradient_power for row in plans[-1].entries}
     causes = find_causes(
         found,
@@ -213,6 +215,7 @@ def _check_axis(
         tolerance=rule.tolerance,
         exponents=_exponents(plans, growth, declaration),
         normalizes=max(rules) == 0.0,
+        owners=owners,
     )
     return CoordAxis(
         axis=declaration.axis,

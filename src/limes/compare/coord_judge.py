@@ -7,7 +7,7 @@ Source: limes, docs/coord_check.md; exponents of arXiv:2203.03466 Appendix J and
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -41,17 +41,20 @@ class Rule:
     decays: bool
 
 
-def target_of(key: Key, declaration: Declaration, *, decays: bool) -> Target | None:
+def target_of(key: Key, declaration: Declaration, *, decays: bool, outer: Collection[str] = ()) -> Target | None:
     """The exponent that a quantity is held to; None where nothing is declared.
 
     Args:
         key: (quantity, template).
         declaration: What the parametrization declares along the axis.
         decays: Whether shrinkage by weight decay shall stay as it is.
+        outer: Tensors whose effect is seen at the output of a larger module only, because no module is their map.
     """
     quantity, name = key
     if quantity in ("effective", "map init", "map change", "step"):
-        return _tensor_target(quantity, declaration.tensors.get(name))
+        if name in outer and declaration.features:
+            return None  # what a tensor does to the output of other maps behind it has no declared exponent
+        return _tensor_target(quantity, declaration.tensors.get(name), declaration)
     if quantity == "init":
         return _init_target(name, declaration)
     if quantity == "change":
@@ -69,13 +72,22 @@ def target_of(key: Key, declaration: Declaration, *, decays: bool) -> Target | N
     return None
 
 
-def _tensor_target(quantity: str, entry: TensorExponents | None) -> Target | None:
+def _tensor_target(quantity: str, entry: TensorExponents | None, declaration: Declaration) -> Target | None:
     if entry is None:
         return None
     if quantity == "step":
         return 0.0, "equals"
-    exponent = entry.init if quantity == "map init" else entry.effective
-    return None if exponent is None else (exponent, "equals")
+    if quantity == "map init":
+        return _map_target(entry, declaration)
+    return None if entry.effective is None else (entry.effective, "equals")
+
+
+def _map_target(entry: TensorExponents, declaration: Declaration) -> Target:
+    """Output of a map at initialization; a bias that is not zero can cover it."""
+    module = entry.label.rpartition(".")[0]
+    beside = [other for other in declaration.tensors.values() if other.label.rpartition(".")[0] == module]
+    biases = [other.init for other in beside if not other.is_matrix and not other.zero]
+    return (max(entry.init, *biases), "at most") if biases else (entry.init, "equals")
 
 
 def _owned(name: str, declaration: Declaration) -> list[TensorExponents]:
@@ -90,7 +102,7 @@ def _init_target(name: str, declaration: Declaration) -> Target | None:
         return (0.0, "at most") if declaration.logits_init is None else (declaration.logits_init, "equals")
     owned = _owned(name, declaration)
     if len(owned) == 1 and (owned[0].role != "readout" or declaration.logits_init is not None):
-        return owned[0].init, "equals"
+        return _map_target(owned[0], declaration)
     return 0.0, "at most"
 
 
@@ -146,7 +158,12 @@ class _Slopes:
 
 
 def judge(
-    values: Mapping[Key, np.ndarray], growth: Sequence[float], declaration: Declaration, rule: Rule
+    values: Mapping[Key, np.ndarray],
+    growth: Sequence[float],
+    declaration: Declaration,
+    rule: Rule,
+    *,
+    outer: Collection[str] = (),
 ) -> tuple[CoordRow, ...]:
     """Rows with verdicts, judged ones first.
 
@@ -156,19 +173,25 @@ def judge(
         growth: (num_sizes,) of the axis.
         declaration: What is declared.
         rule: How to judge.
+        outer: See `target_of`.
     """
     found = []
     for key, table in values.items():
-        target = target_of(key, declaration, decays=rule.decays)
+        target = target_of(key, declaration, decays=rule.decays, outer=outer)
         if target is not None and _without_gradient(key, values, declaration):
             target = None
         if np.isnan(table).any():
             continue  # not every network has it, or not under this name
         found.append(_Slopes(key, table, _fit(table, growth), target))
     # Few seeds can agree by chance: no row is taken to be surer than the median one.
-    spreads = [float(part.slopes.std(ddof=1)) for part in found if part.target is not None and len(part.slopes) > 1]
+    judged = [part for part in found if part.target is not None and len(part.slopes) > 1]
+    spreads = [float(part.slopes.std(ddof=1)) for part in judged if part.key[0] != "shrinkage"]
     floor = median(spreads) if spreads else 0.0
-    rows = [row for part in found if (row := _row(part, floor, declaration.axis, rule)) is not None]
+    rows = []
+    for part in found:
+        # What weight decay takes is exact.
+        row = _row(part, 0.0 if part.key[0] == "shrinkage" else floor, declaration.axis, rule)
+        rows += [] if row is None else [row]
     return tuple(sorted(rows, key=lambda row: (row.verdict == "shown", QUANTITIES.index(row.quantity))))
 
 

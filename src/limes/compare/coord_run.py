@@ -18,7 +18,6 @@ from limes.measure.updates import root_mean_square, split_updates
 from limes.optim import OPTIMIZERS
 from limes.parametrize import Plan
 from limes.parametrize.declared import Declaration
-from limes.parametrize.names import template_of
 from limes.spec.training import OptimizerSpec
 
 Loss = Callable[..., Tensor]
@@ -102,6 +101,7 @@ class Network:
         self.before = {name: tensor.detach().clone() for name, tensor in self.model.named_parameters()}
         self.gradients: dict[str, float] = {}
         self.losses: list[float] = []
+        self.owners: dict[str, str] = {}
 
     def train(self, batch: Any, loss: Loss) -> None:
         """The steps, all on one batch."""
@@ -182,7 +182,7 @@ def measure_network(network: Network, batch: Any, loss: Loss, declaration: Decla
     result.update(_attention(first, last, declaration))
     result.update(_tensors(network, first, last, declaration))
     for template in blocks:
-        result.update(_block(network, template, last))
+        result.update(_block(network, template, last, declaration))
     if network.training.weight_decay:
         result.update(_shrinkage(network, declaration))
     return {key: value if math.isfinite(value) else math.inf for key, value in result.items()}
@@ -214,7 +214,7 @@ def _activations(
         moved = [b - a for a, b in zip(outputs, last.outputs.get(path, []))]
         if not moved or not (fresh or path == ""):
             continue
-        name = declaration.place(path) if path else root
+        name = declaration.label(path) if path else root
         if name in blocks:
             sizes[name], changes[name] = [], []
         sizes.setdefault(name, []).append(root_mean_square(outputs))
@@ -227,8 +227,8 @@ def _attention(first: Recording, last: Recording, declaration: Declaration) -> d
     changes: dict[str, list[float]] = {}
     for path, logits in first.attention.items():
         moved = [b - a for a, b in zip(logits, last.attention[path])]
-        sizes.setdefault(declaration.place(path), []).append(root_mean_square(logits))
-        changes.setdefault(declaration.place(path), []).append(root_mean_square(moved))
+        sizes.setdefault(declaration.label(path), []).append(root_mean_square(logits))
+        changes.setdefault(declaration.label(path), []).append(root_mean_square(moved))
     return _pooled(sizes, "attention init") | _pooled(changes, "attention change")
 
 
@@ -242,6 +242,7 @@ def _tensors(network: Network, first: Recording, last: Recording, declaration: D
         parts.setdefault(quantity, {}).setdefault(declaration.label(name), []).append(value)
 
     for name, update in updates.items():
+        network.owners[declaration.label(name)] = declaration.label(update.module)
         add("effective", name, update.effective)
         add("propagating", name, update.propagating)
         if name in network.gradients:
@@ -258,10 +259,10 @@ def _tensors(network: Network, first: Recording, last: Recording, declaration: D
     return result
 
 
-def _block(network: Network, template: str, last: Recording) -> dict[Key, float]:
+def _block(network: Network, template: str, last: Recording, declaration: Declaration) -> dict[Key, float]:
     """Ratios of second to first order: all tensors of the block, those of each part, and each alone."""
     parts: dict[str, list[float]] = {}
-    for path in (path for path in last.outputs if template_of(path) == template):
+    for path in (path for path in last.outputs if declaration.label(path) == template):
         names = [name for name in network.before if name.startswith(f"{path}.")]
         subsets = {"all": names}
         for name in names:

@@ -8,7 +8,7 @@ m_L^-alpha; theta a factor folded into a tensor.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from limes.core.errors import PlanError
 from limes.parametrize.attention import AttentionMode, compare_attention
 from limes.parametrize.branches import find_branches
 from limes.parametrize.growth import Growth, Overrides, collect_facts
+from limes.parametrize.initial import InitLaw
 from limes.parametrize.names import template_of
 from limes.parametrize.networks import Networks, grown_graph, needs_grown, read_networks
 from limes.parametrize.planner import attention_scales, choose_parametrization
@@ -33,7 +34,7 @@ class TensorExponents:
     """What is declared of one tensor. Exponents are powers of the growth of the axis.
 
     Args:
-        label: Its name without layer indices; the whole name where tensors of one template differ (in `nn.Sequential`).
+        label: Its name without the indices of layers that are alike; see `Declaration.label`.
         role: As in a plan.
         init: Size of its map's output at initialization.
         effective: Size of what its update adds to the output of its map; None where nothing is declared.
@@ -41,6 +42,7 @@ class TensorExponents:
         in_branch: It lies in a residual branch.
         ends_branch: It belongs to the last map of a branch, which carries the branch multiplier.
         folded: It carries the attention scale.
+        zero: It starts from zero.
     """
 
     label: str
@@ -51,6 +53,7 @@ class TensorExponents:
     in_branch: bool
     ends_branch: bool
     folded: bool
+    zero: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,13 +65,13 @@ class Declaration:
         axis: `width` or `depth`.
         growth: Of the axis, from base to target.
         tensors: By label.
-        split: Templates whose tensors differ from each other and so keep their whole names.
+        unlike: Labels of modules whose numbered children differ from each other and so keep their numbers.
         features: Change of the activations.
-        logits_init: Output at initialization; None without a readout of its own (tied to an embedding).
+        logits_init: Output at initialization; None without a readout of its own that starts without a bias.
         attention_init: Attention logits at initialization.
         attention_change: Change of the attention logits.
-        inner: Templates of the modules that lie inside a residual branch.
-        blocks: Templates of the modules that hold whole residual branches.
+        inner: Labels of the modules that lie inside a residual branch.
+        blocks: Labels of the modules that hold whole residual branches.
         block_ratio: Second-order over first-order change of a block: alpha - 1; None without a rule of depth.
     """
 
@@ -76,7 +79,7 @@ class Declaration:
     axis: AxisName
     growth: float
     tensors: Mapping[str, TensorExponents]
-    split: frozenset[str]
+    unlike: frozenset[str]
     features: float
     logits_init: float | None
     attention_init: float
@@ -85,16 +88,19 @@ class Declaration:
     blocks: tuple[str, ...]
     block_ratio: float | None
 
-    def label(self, name: str) -> str:
-        """Under which label a tensor is pooled with its like."""
-        template = template_of(name)
-        return name if template in self.split else template
+    def label(self, path: str) -> str:
+        """Under which label a tensor or module is pooled with its like: numbers of layers become `*`.
 
-    def place(self, path: str) -> str:
-        """Under which label a module is pooled with its like."""
-        template = template_of(path)
-        alone = {name.rpartition(".")[0] for name in self.split}
-        return path if template in alone else template
+        Children of an `nn.Sequential` (a map, an activation, a map) are not alike and keep their numbers.
+        """
+        return _label(path, self.unlike)
+
+
+def _label(path: str, unlike: Collection[str]) -> str:
+    parts: list[str] = []
+    for part in path.split("."):
+        parts.append("*" if part.isdigit() and ".".join(parts) not in unlike else part)
+    return ".".join(parts)
 
 
 def declare(
@@ -146,13 +152,20 @@ def declare(
     grown = grown_graph(networks) if needs_grown(networks, chosen) or chosen.plain else None
     folded = _folded(networks, grown, chosen, attention)
     each = {
-        fact.name: _exponents(fact, chosen, axis=axis, ratio=ratio, theta=folded.get(growth.match(fact.name), 1.0))
+        fact.name: _exponents(
+            fact,
+            chosen,
+            axis=axis,
+            ratio=ratio,
+            theta=folded.get(growth.match(fact.name), 1.0),
+            law=networks.laws[growth.match(fact.name)],
+        )
         for fact in facts
     }
-    split = _differing(each)
+    unlike = _unlike(each, networks)
     tensors: dict[str, TensorExponents] = {}
     for name, entry in each.items():
-        label = name if template_of(name) in split else template_of(name)
+        label = _label(name, unlike)
         tensors.setdefault(label, replace(entry, label=label))
     moving = [
         entry.effective
@@ -162,15 +175,15 @@ def declare(
     features = max(moving) if axis == "width" and moving else 0.0
     attention_init, attention_change = _attention(networks, grown, chosen, features, ratio)
     readouts = [fact for fact in facts if fact.role == "readout" and fact.tied_to is None]
-    inner, blocks = _places(networks)
+    inner, blocks = _places(networks, unlike)
     return Declaration(
         parametrization=chosen.name,
         axis=axis,
         growth=ratio,
         tensors=tensors,
-        split=split,
+        unlike=unlike,
         features=features,
-        logits_init=each[readouts[0].name].init if readouts else None,
+        logits_init=_logits_init(each, [fact.name for fact in readouts]),
         attention_init=attention_init,
         attention_change=attention_change,
         inner=inner,
@@ -179,14 +192,26 @@ def declare(
     )
 
 
-def _differing(each: Mapping[str, TensorExponents]) -> frozenset[str]:
-    """Templates whose tensors are not all alike."""
-    kinds: dict[str, set[TensorExponents]] = {}
-    for name, entry in each.items():
-        kinds.setdefault(template_of(name), set()).add(entry)
-    different = {template for template, entries in kinds.items() if len(entries) > 1}
-    modules = {template.rpartition(".")[0] for template in different}
-    return frozenset(template for template in kinds if template.rpartition(".")[0] in modules)
+def _unlike(each: Mapping[str, TensorExponents], networks: Networks) -> frozenset[str]:
+    """Labels of modules whose numbered children hold different tensors, or the same ones in different parts.
+
+    From the outside to the inside, because the label of an inner module depends on what is pooled around it.
+    """
+    # A called module without parameters counts as a child that holds nothing.
+    paths = [(name.split("."), entry) for name, entry in each.items()]
+    empty = [(path.split("."), None) for path in networks.graph.module_outputs if path]
+    unlike: set[str] = set()
+    for level in range(max(len(parts) for parts, _ in paths)):
+        children: dict[str, dict[str, set[object]]] = {}
+        for parts, entry in [*paths, *empty]:
+            if len(parts) > level and parts[level].isdigit():
+                mine = children.setdefault(".".join(parts[:level]), {}).setdefault(parts[level], set())
+                if entry is not None:
+                    mine.add((template_of(".".join(parts[level + 1 :])), entry))
+        for parent, kinds in children.items():
+            if len({frozenset(kind) for kind in kinds.values()}) > 1:
+                unlike.add(_label(parent, unlike))
+    return frozenset(unlike)
 
 
 def _axis(growth: Growth, networks: Networks) -> tuple[AxisName, float]:
@@ -224,7 +249,7 @@ def _power(ratio: float, growth: float) -> float:
 
 
 def _exponents(
-    fact: TensorFacts, chosen: Parametrization, *, axis: AxisName, ratio: float, theta: float
+    fact: TensorFacts, chosen: Parametrization, *, axis: AxisName, ratio: float, theta: float, law: InitLaw
 ) -> TensorExponents:
     neutral = chosen.scales(replace(fact, m_in=1.0, m_out=1.0, m_depth=1.0))
     scales = chosen.scales(fact)
@@ -236,7 +261,7 @@ def _exponents(
     if axis == "depth" and in_branch and chosen.alpha is None:
         effective = None
     return TensorExponents(
-        label=fact.template,
+        label="",
         role=fact.role,
         init=_power(scales.init / neutral.init * terms**0.5 * theta, ratio),
         effective=effective,
@@ -244,7 +269,17 @@ def _exponents(
         in_branch=in_branch,
         ends_branch=fact.ends_branch,
         folded=theta != 1.0,
+        zero=law.mean == 0.0 and law.std == 0.0,
     )
+
+
+def _logits_init(each: Mapping[str, TensorExponents], readouts: list[str]) -> float | None:
+    """Size of the output at initialization; None where a bias that is no zero covers the readout, or there is none."""
+    for name in readouts:
+        module = name.rpartition(".")[0]
+        beside = [entry for other, entry in each.items() if other.rpartition(".")[0] == module and not entry.is_matrix]
+        return each[name].init if all(entry.zero for entry in beside) else None
+    return None
 
 
 def _folded(networks: Networks, grown: Graph | None, chosen: Parametrization, mode: AttentionMode) -> dict[str, float]:
@@ -266,8 +301,8 @@ def _attention(
     return _power(factor, ratio), coherent
 
 
-def _places(networks: Networks) -> tuple[frozenset[str], tuple[str, ...]]:
-    """Templates of modules inside a branch, and of modules that hold whole branches."""
+def _places(networks: Networks, unlike: Collection[str]) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Labels of modules inside a branch, and of modules that hold whole branches."""
     graph = networks.graph
     branches = find_branches(graph)
     trunk: set[str] = set()
@@ -276,19 +311,20 @@ def _places(networks: Networks) -> tuple[frozenset[str], tuple[str, ...]]:
         for branch in branches:
             mine = all(graph.nodes[leaf].names[0].startswith(f"{path}." if path else "") for leaf in branch.leaves)
             if mine and any(node.ancestors >> branch.add & 1 for node in nodes):
-                trunk.add(template_of(path))
+                trunk.add(_label(path, unlike))
     inside = {name for name, use in networks.structure.tensors.items() if use.in_branch}
     inner = set()
     for path in graph.module_outputs:
         held = [name for name in networks.structure.tensors if name.startswith(f"{path}." if path else "")]
-        template = template_of(path)
+        label = _label(path, unlike)
         # A module without parameters (an activation, a dropout) is taken to lie where the block around it has its own.
-        around = any(template.startswith(f"{block}.") for block in trunk if block)
-        if template not in trunk and (inside.issuperset(held) if held else around and "*" in template):
-            inner.add(template)
-    blocks = tuple(
+        around = any(label.startswith(f"{block}.") for block in trunk if block)
+        if label not in trunk and (inside.issuperset(held) if held else around and "*" in label):
+            inner.add(label)
+    whole = {
         path
         for path, templates in networks.structure.branch_paths.items()
-        if path in trunk and all(template.startswith(f"{path}.") for template in templates)
-    )
-    return frozenset(inner), blocks
+        if all(template.startswith(f"{path}.") for template in templates)
+    }
+    found = [_label(path, unlike) for path in graph.module_outputs if template_of(path) in whole]
+    return frozenset(inner), tuple(dict.fromkeys(label for label in found if label in trunk))

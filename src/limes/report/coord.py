@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import plotly.graph_objects as go
 
-from limes.compare.coord_result import CoordAxis, CoordCheck, CoordRow, summary
+from limes.compare.coord_result import CoordAxis, CoordCheck, CoordRow
 from limes.report.page import Block, Card, Cards, Cell, Figure, Folded, Grid, Page, Section, Table, Text, write_page
 from limes.report.style import category_color, plot_text, symbol
-from limes.report.words import signed
+from limes.report.words import joined, signed
 
 QUESTION = "Does everything in this network scale as the parametrization declares?"
 _PLOTS = (
@@ -22,7 +22,7 @@ _PLOTS = (
     ("shrinkage", "What weight decay takes from each tensor per step"),
 )
 _TONES = {"passes": "good", "fails": "bad", "undecided": "open"}
-_MAX_LINES = 12
+_MAX_LINES = 8
 
 
 def write_coord_report(check: CoordCheck, path: Path) -> None:
@@ -40,7 +40,7 @@ def coord_page(check: CoordCheck) -> Page:
     return Page(
         title=f"limes: coordinate check of {check.parametrization}",
         question=QUESTION,
-        answer=tuple(f"{summary(check, axis)[0].upper()}{summary(check, axis)[1:]}." for axis in check.axes),
+        answer=tuple(_answer(check, axis) for axis in check.axes),
         sections=(
             Section(anchor="verdict", title="Verdict", blocks=_verdict(check)),
             *(Section(anchor=axis.axis, title=f"Growing {axis.axis}", blocks=_plots(axis)) for axis in check.axes),
@@ -48,6 +48,20 @@ def coord_page(check: CoordCheck) -> Page:
         ),
         footer=f"Written by limes; {check.seeds} seeds, {settings}. This file loads nothing from the network.",
     )
+
+
+def _answer(check: CoordCheck, axis: CoordAxis) -> str:
+    """The verdict of one axis as an answer."""
+    count = sum(len(axis.judged(word)) for word in ("passes", "fails", "undecided"))
+    failed, undecided = len(axis.judged("fails")), len(axis.judged("undecided"))
+    place = f"{check.parametrization} along the {axis.axis} from {axis.sizes[0]} to {axis.sizes[-1]}"
+    if axis.verdict == "fails":
+        blamed = joined(list(dict.fromkeys(cause.setting for cause in axis.causes)))
+        return f"No, {place}: {failed} of {count} slopes lie elsewhere. To blame: {blamed}."
+    if axis.verdict == "undecided":
+        return f"Undecided, {place}: {undecided} of {count} slopes have too wide an interval; use more seeds."
+    rest = f", {undecided} undecided" if undecided else ""
+    return f"Yes, {place}: {count - undecided} of {count} slopes lie where they are declared{rest}."
 
 
 def _verdict(check: CoordCheck) -> tuple[Block, ...]:
@@ -102,6 +116,7 @@ def _plots(axis: CoordAxis) -> tuple[Block, ...]:
     figures = []
     for quantity, title in _PLOTS:
         rows = [row for row in axis.rows if row.quantity == quantity and row.slope is not None]
+        rows = [row for row in rows if row.verdict != "shown"] or rows
         if rows:
             figures.append(_figure(axis, quantity, title, rows))
     return (*blocks, Grid(figures=tuple(figures)))
@@ -121,9 +136,9 @@ def _figure(axis: CoordAxis, quantity: str, title: str, rows: list[CoordRow]) ->
             "tickvals": list(axis.growth),
             "ticktext": [plot_text(f"{growth:g}x") for growth in axis.growth],
         },
-        yaxis={"title": {"text": quantity}, "type": "log", "exponentformat": "power"},
+        yaxis={"title": {"text": quantity}, "type": "log", "exponentformat": "power", "range": _range(drawn)},
         showlegend=True,
-        legend={"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0, "xanchor": "left"},
+        legend={"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0, "xanchor": "left", "font": {"size": 11}},
     )
     left = f" The {len(rows) - len(drawn)} others, nearest to their declaration, are in the download." * (
         len(rows) > len(drawn)
@@ -135,8 +150,15 @@ def _figure(axis: CoordAxis, quantity: str, title: str, rows: list[CoordRow]) ->
         plot=plot,
         table=_values(axis, quantity, rows),
         caption=caption,
-        height=360 + 20 * len(drawn),
+        height=330 + 24 * len(drawn),
     )
+
+
+def _range(rows: list[CoordRow]) -> list[float]:
+    """Logarithms of the ends, a factor of two apart at least: what is constant shall look constant."""
+    values = np.log10(np.concatenate([np.asarray(row.values).flatten() for row in rows]))
+    room = max(0.08 * float(values.max() - values.min()), 0.15)
+    return [float(values.min()) - room, float(values.max()) + room]
 
 
 def _add_row(plot: go.Figure, axis: CoordAxis, row: CoordRow, index: int) -> None:
