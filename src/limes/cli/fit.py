@@ -40,6 +40,13 @@ def fit(
         str | None, typer.Option(help="Column that says which rows are checkpoints of one training run.")
     ] = None,
     compute: Annotated[str | None, typer.Option(help="Column of FLOPs, for approaches 1 and 2. [6 N D]")] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare with the rows that have these values: parametrization=standard; instead of --where."
+        ),
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="With --against: losses to reach, such as 2.4,2.2.")] = None,
     objective: Annotated[str, typer.Option(help="huber_log, squares_log, huber or squares.")] = "huber_log",
     delta: Annotated[float, typer.Option(help="Where Huber's loss turns linear.")] = 1e-3,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.9,
@@ -66,6 +73,18 @@ def fit(
     from limes.cli.run_table import read_runs
 
     rows = read_runs(table, _pairs(where, "--where") if where else {})
+    if against is not None:
+        from limes.cli.fit_against import compare, parse_losses, print_comparison
+
+        losses = parse_losses(loss) if loss else []
+        other = read_runs(table, _pairs(against, "--against"))
+        pair = [
+            fit_law(LAWS[law], part, columns=names, objective=objective, delta=delta, runs=runs)
+            for part in (rows, other)
+        ]
+        found = compare(pair[0], pair[1], losses, level=level)
+        print_comparison(found, names=(where or "all rows", against), as_json=as_json)
+        return
     with ShareProgress("fitting", silent=as_json) as progress:
         fitted = fit_law(LAWS[law], rows, columns=names, objective=objective, delta=delta, runs=runs)
         if budgets:

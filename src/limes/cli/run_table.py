@@ -25,11 +25,11 @@ def read_runs(path: Path, where: Mapping[str, str]) -> dict[str, Any]:
     table: dict[str, Any] = _sweep_table(path) if (path / FILE_NAME).is_file() else dict(read_table(path))
     for name, value in where.items():
         if name not in table:
-            raise SpecError(f"--where {name}={value}: the table has no such column; it has {', '.join(table)}")
+            raise SpecError(f"{name}={value}: the table has no such column; it has {', '.join(table)}")
         keep = np.array([_same(entry, value) for entry in table[name]])
         if not keep.any():
             seen = ", ".join(sorted({str(entry) for entry in table[name]})[:8])
-            raise DataError(f"--where {name}={value}: no row is left; {name} has {seen}")
+            raise DataError(f"{name}={value}: no row is left; {name} has {seen}")
         table = {column: np.asarray(values)[keep] for column, values in table.items()}
     return table
 

@@ -7,7 +7,7 @@ from limes.laws.fit import LawFit
 from limes.laws.optimal import TRAINING_FLOPS
 from limes.laws.summary import WRONG_SHAPES, Shapes
 from limes.report.law_figures import band
-from limes.report.page import Block, Figure, Section, Table, Text
+from limes.report.page import Block, Cell, Figure, Section, Table, Text
 from limes.report.style import CATEGORIES, DASHES, INK, ramp_color
 
 NAMES = {
@@ -76,7 +76,7 @@ def _frontier_table(shapes: Shapes) -> Table:
     numbers = tuple(
         (row["budget"], *(row[f"{short}{end}"] for short in names for end in ("", "_low", "_high"))) for row in found
     )
-    words = tuple(
+    words: tuple[tuple[Cell, ...], ...] = tuple(
         (
             row["budget"],
             *(f"{row[short]:.3g} ({row[f'{short}_low']:.3g} to {row[f'{short}_high']:.3g})" for short in names),
