@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "limes"
 FILES = sorted(SOURCE.rglob("*.py"))
-MATHEMATICAL = ("limes.laws", "limes.theory.kernels", "limes.theory.dynamics")
+MATHEMATICAL = ("limes.laws", "limes.theory.kernels", "limes.theory.dynamics", "limes.theory.scaling")
 
 
 def public_functions(path: Path) -> list[ast.FunctionDef]:
