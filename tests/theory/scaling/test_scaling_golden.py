@@ -108,11 +108,11 @@ def test_first_effect_of_a_finite_size(row):
             assert 2.0 * slopes[1] - slopes[0] == pytest.approx(h[k - 1], rel=1e-4)
 
 
-@pytest.mark.parametrize("row", GOLDEN["feature_learning"], ids=lambda r: f"{r['gamma']:g}")
+@pytest.mark.parametrize("row", GOLDEN["feature_learning"], ids=lambda r: f"{r['gamma']:g}-{r['a']:g}")
 def test_feature_learning(row):
     k = np.arange(1.0, 101.0)
-    problem = FeatureLearningProblem(k**-1.5, k**-1.75, gamma=row["gamma"])
-    r = solve_feature_learning(problem, [0.5, 2.0, 5.0, 20.0, 60.0])
+    problem = FeatureLearningProblem(k**-1.5, k ** -row["a"], gamma=row["gamma"])
+    r = solve_feature_learning(problem, row["times"])
     assert_golden(r.test_loss, row["test_loss"])
     if "alignment" in row:
         assert_golden(r.alignment, row["alignment"])
