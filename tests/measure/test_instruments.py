@@ -118,6 +118,15 @@ def test_outliers(dtype: torch.dtype) -> None:
     close(official_kurtosis(x), (kurtosis(centred_x).item() - 1) * 4 / 3, dtype)
 
 
+def test_silent_and_broken_layers() -> None:
+    silent, half = torch.zeros(3, 4), torch.tensor([[0.0, 0.0, 0.0, 1.0]])
+    assert [f(silent).item() for f in (kurtosis, max_median_ratio, official_max_median_ratio)] == [1.0, 1.0, 1.0]
+    assert official_kurtosis(silent).item() == 0.0
+    assert max_median_ratio(half).item() == math.inf and kurtosis(half).item() == 4.0
+    for measure in (kurtosis, official_kurtosis, max_median_ratio, official_max_median_ratio):
+        assert math.isnan(measure(torch.full((2, 3), math.nan)).item())
+
+
 def test_kurtosis_of_the_null_and_of_one_large_neuron() -> None:
     samples = [kurtosis(draw(512, 256, seed=seed)).item() for seed in range(16)]
     assert_mean(samples, 1 + 2 / 512)

@@ -19,7 +19,7 @@ def kurtosis(features: Tensor) -> Tensor:
 
     Returns:
         Scalar from 1 (all neurons alike) to d (one neuron has everything); 1 + 2/n for n independent normal tokens.
-        NaN if all features are zero.
+        1 if all features are zero (`dead_units` says so).
 
     Raises:
         SpecError: features is no real (..., d).
@@ -31,7 +31,7 @@ def kurtosis(features: Tensor) -> Tensor:
     """
     power = token_rows(features).square().mean(0)
     # The mean is divided out first, so that squares of squares neither overflow nor vanish in float32.
-    return (power / power.mean()).square().mean()
+    return _relative(power, power.mean()).square().mean()
 
 
 def official_kurtosis(features: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ def official_kurtosis(features: Tensor) -> Tensor:
     if rows.shape[1] < 2:
         raise SpecError(f"features of width {rows.shape[1]}: a variance over neurons needs at least two")
     power = (rows - rows.mean(1, keepdim=True)).square().mean(0)
-    return (power / power.mean()).var()
+    return _relative(power, power.mean()).var()
 
 
 def max_median_ratio(features: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def max_median_ratio(features: Tensor) -> Tensor:
     5.0
     """
     size = token_rows(features).square().mean(0).sqrt()
-    return size.max() / size.quantile(0.5)
+    return _relative(size.max(), size.quantile(0.5))
 
 
 def official_max_median_ratio(features: Tensor) -> Tensor:
@@ -101,4 +101,9 @@ def official_max_median_ratio(features: Tensor) -> Tensor:
     2.5
     """
     size = token_rows(features).abs()
-    return (size.amax(1) / torch.quantile(size, 0.5, dim=1)).mean()
+    return _relative(size.amax(1), torch.quantile(size, 0.5, dim=1)).mean()
+
+
+def _relative(sizes: Tensor, typical: Tensor) -> Tensor:
+    """The ratio; 1 where both are zero, for neurons that are silent together are alike."""
+    return torch.where((sizes == 0) & (typical == 0), torch.ones_like(sizes), sizes / typical)
