@@ -15,6 +15,7 @@ _HOMES = {
     "fit_law": "limes.laws",
     "load_study": "limes.spec",
     "StudySpec": "limes.spec",
+    "Monitor": "limes.measure",
     "run_sweep": "limes.sweep",
     "analyse_transfer": "limes.compare",
     "coord_check": "limes.compare",
