@@ -37,7 +37,7 @@ class AttentionRecorder(TorchFunctionMode):
         elif name == "multi_head_attention_forward":
             self._keep(_multihead_logits(_named(_MULTIHEAD, args, kwargs)))
         elif name in ("softmax", "_softmax") and self._is_attention(args, kwargs):
-            self._keep(_unmasked(args[0]))
+            self._keep(_unmasked(args[0] if args else kwargs["input"]))
         return func(*args, **kwargs)
 
     def _keep(self, logits: Tensor) -> None:
