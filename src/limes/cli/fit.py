@@ -82,7 +82,7 @@ def fit(
             fit_law(LAWS[law], part, columns=names, objective=objective, delta=delta, runs=runs)
             for part in (rows, other)
         ]
-        found = compare(pair[0], pair[1], losses, level=level)
+        found = compare(pair[0], pair[1], losses, level=level, silent=as_json)
         print_comparison(found, names=(where or "all rows", against), as_json=as_json)
         return
     with ShareProgress("fitting", silent=as_json) as progress:

@@ -27,8 +27,11 @@ def parse_losses(text: str) -> list[float]:
     return losses
 
 
-def compare(first: "LawFit", second: "LawFit", losses: list[float], *, level: float) -> "FamilyComparison":
+def compare(
+    first: "LawFit", second: "LawFit", losses: list[float], *, level: float, silent: bool
+) -> "FamilyComparison":
     """Compare two fits of one law; by default at the lowest loss that a run of each has reached."""
+    from limes.cli.console import ShareProgress
     from limes.laws import RESIDUAL_BLOCK_PARAMS, TRAINING_FLOPS, compare_families
 
     inputs = set(first.law.input_names)
@@ -37,7 +40,9 @@ def compare(first: "LawFit", second: "LawFit", losses: list[float], *, level: fl
         raise SpecError(f"--against needs a law in one size, in num_params and num_tokens, or in width and depth, not "
                         f"{first.law.name}")  # fmt: skip
     reached = max(float((fit.problem.target * fit.problem.scales[fit.law.target]).min()) for fit in (first, second))
-    return compare_families(first, second, losses or [reached], cost=costs[0] if costs else None, level=level)
+    cost = costs[0] if costs else None
+    with ShareProgress("comparing", silent=silent) as progress:
+        return compare_families(first, second, losses or [reached], cost=cost, level=level, progress=progress)
 
 
 def print_comparison(found: "FamilyComparison", *, names: tuple[str, str], as_json: bool) -> None:

@@ -4,7 +4,7 @@ Source: limes, docs/laws.md. Each family is resampled on its own; differences an
 Letters: B resamples, q losses.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,7 @@ def compare_families(
     level: float = 0.9,
     num_resamples: int = 200,
     generator: Any = None,
+    progress: Callable[[float], None] | None = None,
 ) -> FamilyComparison:
     """Compare two fits of one law on two families of runs, such as two parametrizations.
 
@@ -76,6 +77,7 @@ def compare_families(
         level: Of the intervals.
         num_resamples: Refits of each family.
         generator: numpy or torch generator; by default numpy's with seed 0.
+        progress: Called with the share that is done.
 
     Returns:
         A `FamilyComparison`.
@@ -98,10 +100,14 @@ def compare_families(
         thetas.append(np.concatenate([fit.theta[None], draws]))
     params = [fit.problem.params(theta) for fit, theta in zip((first, second), thetas)]
     differences = {name: _estimate(params[1][name] - params[0][name], level) for name in first.law.names}
-    budgets = [
-        np.array([[_needed(fit, target, cost, row) for target in losses] for row in theta])
-        for fit, theta in zip((first, second), thetas)
-    ]
+    budgets: list[Array] = []
+    for fit, theta in zip((first, second), thetas):
+        needed = np.empty((len(theta), len(losses)))
+        for k, row in enumerate(theta):
+            needed[k] = [_needed(fit, target, cost, row) for target in losses]
+            if progress is not None:
+                progress((len(budgets) + (k + 1) / len(theta)) / 2)
+        budgets.append(needed)
     with np.errstate(all="ignore"):
         saved = 1 - budgets[1] / budgets[0]
     saved = np.where(np.isinf(budgets[1]), -np.inf, np.where(np.isinf(budgets[0]), 1.0, saved))
