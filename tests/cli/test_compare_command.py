@@ -44,6 +44,7 @@ def test_training_theory_page_and_a_second_call_that_trains_nothing(limes, tmp_p
         (["--activation", "swish"], "activation"),
         (["--data", "web"], "web"),
         (["--data", "missing.npz"], "missing.npz"),
+        (["--data", "data.npz", "--samples", "3"], "leave --samples out"),
         (["--samples", "2000"], "1438"),
         (["--particles", "1"], "particles"),
     ],

@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from limes.spec.comparison import ComparisonSpec
 
 RESULT, PAGE = "comparison.json", "comparison.html"
+DEFAULT_SAMPLES = 12
 
 
 def compare(
     data: Data = "digits",
-    samples: Annotated[int, typer.Option(min=1, help="Training samples; all of them are in every update.")] = 12,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Training samples; all of them are in every update. [12; all of a file]")
+    ] = None,
     depth: Annotated[int, typer.Option(min=1, help="Hidden layers.")] = 2,
     activation: Annotated[str, typer.Option(help="tanh, relu, erf, gelu or linear.")] = "tanh",
     widths: Annotated[str, typer.Option(help="Three or more, separated by commas.")] = "64,128,256,512",
@@ -35,8 +38,10 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Train networks of several widths, solve their infinitely wide limit, and lay the two over each other."""
+    if samples is not None and data.endswith(".npz"):
+        raise SpecError(f"--samples {samples} with --data {data}: all samples of a file are used; leave --samples out")
     fields: dict[str, object] = {
-        "data": sample_spec(data, num_samples=samples),
+        "data": sample_spec(data, num_samples=samples or DEFAULT_SAMPLES),
         "depth": depth,
         "activation": activation,
         "widths": parse_counts(widths, flag="--widths"),
