@@ -13,6 +13,7 @@ _HOMES = {
     "plan": "limes.parametrize",
     "Plan": "limes.parametrize",
     "fit_law": "limes.laws",
+    "load_recommendation": "limes.spec",
     "load_study": "limes.spec",
     "StudySpec": "limes.spec",
     "Monitor": "limes.measure",

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import subprocess
 import sys
 
@@ -77,6 +78,12 @@ BAD_STUDIES = [
     ("panels.0.parametrizations", [{"name": "meanfield", "gamma0": 0}], "gamma0"),
     ("panels.0.grid", {"count": 3}, "count"),
     ("panels.0.grid", {"step": 0}, "step"),
+    ("panels.0.grid", {"step": 1e-12}, "step"),
+    ("panels.0.grid", {"center": -2000, "low": -3000}, "center"),
+    ("panels.0.grid", {"low": -6, "high": -6}, "fewer than 5 points"),
+    ("panels.0.grid", {"center_slope": {"standrad": -1.0}}, "standrad"),
+    ("panels.0.grid", {"center_slope": {"standard": 1e308}}, "center_slope"),
+    ("panels.0.sizes", [True, 16], "sizes"),
     ("panels.0.grid", {"center": 9, "high": 4}, "center"),
     ("panels.0.color", "red", "color"),
     ("model.family", "rnn", "family"),
@@ -93,6 +100,10 @@ BAD_STUDIES = [
     ("training.steps", 1.5, "steps"),
     ("training.warmup_steps", 4, "warmup_steps"),
     ("training.batch_size", -1, "batch_size"),
+    ("training.batch_size", 100_000_000_000, "batch_size"),
+    ("training.steps", 10_000_000_000_000, "steps"),
+    ("data", {"source": "teacher", "num_inputs": 1_000_000_000}, "num_inputs"),
+    ("model.depth", 1_000_000, "depth"),
     ("training.schedule", "zigzag", "schedule"),
     ("training.clip_norm", 0, "clip_norm"),
     ("training.dtype", "float8", "dtype"),
@@ -142,6 +153,18 @@ def test_two_wrong_fields_are_both_named_as_the_file_spells_them(limes, tmp_path
     complained(limes("sweep", tmp_path / "study.toml", "--dry-run"), " model.width:", "; level:")
 
 
+def test_a_wrong_entry_of_a_list_is_not_also_called_missing(limes, tmp_path) -> None:
+    write(tmp_path / "study.toml", edited("panels.0.grid", {"low": 0, "high": -5}))
+    outcome = limes("sweep", tmp_path / "study.toml", "--dry-run")
+    complained(outcome, "center")
+    assert "or more entries" not in outcome.err
+
+
+def test_a_pipe_is_no_study(limes, tmp_path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    complained(limes("sweep", tmp_path / "pipe", "--dry-run"), "regular file")
+
+
 def test_a_dry_run_refuses_what_the_sweep_would(limes, tmp_path) -> None:
     write(tmp_path / "study.toml", edited("recommend", {"name": "best"}))
     complained(limes("sweep", tmp_path / "study.toml", "--dry-run"), "best", "completep")
@@ -178,7 +201,11 @@ def test_a_file_that_is_no_study(limes, tmp_path, content: bytes) -> None:
         (["transfer", "--bugdet", "quick"], "bugdet"),
         (["sweep"], "STUDY"),
         (["sweep", "nowhere.toml"], "nowhere.toml"),
+        (["transfer", "--set", "training.steps=30\nname='x'"], "one --set for each"),
+        (["transfer", "--set", "panels.².axis=depth"], "index"),
+        (["transfer", "--target", "width=64,depth=1000000"], "10000"),
         (["plan"], "target"),
+        (["plan", "--target", "width=64", "--base", "width=33"], "33"),
         (["plan", "--target", "width=64", "--parametrization", "nup"], "nup"),
         (["plan", "--target", "width=64", "--lr", "-1"], "lr"),
         (["plan", "--target", "width=64", "--lr", "nan"], "lr"),

@@ -1,8 +1,15 @@
 """The main job on a tiny study, as a user runs it."""
 
 import json
+import shutil
 
 import pytest
+import torch
+from torch import nn
+
+from limes import load_recommendation
+from limes.core.errors import SpecError
+from limes.parametrize import group_parameters, init_tensors_
 
 STUDY = """
 name = "tiny"
@@ -111,6 +118,49 @@ def test_report_answers_for_another_target_without_training(limes, finished) -> 
     assert outcome.code == 0
     assert json.loads(outcome.out)["recommendation"]["target"] == {"width": 128, "depth": 2}
     assert (finished / "out" / "report.html").stat().st_size < 8e6
+
+
+def test_a_target_that_cannot_be_planned_is_refused_and_forgotten(limes, finished) -> None:
+    before = json.loads((finished / "out" / "verdict.json").read_text())
+    assert limes("report", finished / "out", "--target", "width=64,depth=20000").code == 2
+    assert limes("report", finished / "out").code == 0
+    after = json.loads((finished / "out" / "verdict.json").read_text())
+    assert after["recommendation"]["target"] == before["recommendation"]["target"]
+
+
+def test_a_report_needs_no_data(limes, finished, monkeypatch) -> None:
+    monkeypatch.setattr("limes.sweep.build.build_data", lambda *_, **__: pytest.fail("the data were read"))
+    assert limes("report", finished / "out").code == 0
+
+
+def test_the_recommendation_can_be_loaded_and_applied(finished) -> None:
+    settings = load_recommendation(finished / "out" / "verdict.json")
+    tensors = {name: nn.Parameter(torch.zeros(8, 8)) for name in settings}
+    holder = nn.Module()
+    for name, tensor in tensors.items():
+        holder.register_parameter(name.replace(".", "-"), tensor)
+    renamed = {name.replace(".", "-"): entry for name, entry in settings.items()}
+    init_tensors_(holder, renamed, seed=0)
+    groups = group_parameters(holder, renamed, optimizer="adamw")
+    assert sum(len(group["params"]) for group in groups) == len(settings) >= 6
+    assert all(group["lr"] > 0 for group in groups)
+    with pytest.raises(SpecError, match="no recommendation"):
+        load_recommendation(finished / "out" / "study.json")
+
+
+def test_a_rebuild_that_lost_curves_is_not_called_complete(limes, finished, tmp_path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished / "out", copy)
+    (copy / "limes.db").unlink()
+    for path in (copy / "sidecars").glob("*.json"):
+        if '"size": 32' in path.read_text() or '"size":32' in path.read_text():
+            path.unlink()
+    assert limes("doctor", copy, "--repair").code == 0
+    outcome = limes("report", copy, "--json")
+    verdict = json.loads(outcome.out)
+    assert outcome.code == 1 and verdict["status"] == "incomplete"
+    assert any("not in the store" in note for note in verdict["notes"])
+    assert all(panel["drift_octaves"] is None for panel in verdict["panels"] if panel["axis"] == "width")
 
 
 def test_status_doctor_and_dry_run(limes, finished) -> None:

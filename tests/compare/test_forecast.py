@@ -65,7 +65,7 @@ def test_far_targets_widen_the_interval_and_warn() -> None:
 
 def test_too_few_sizes_give_no_number() -> None:
     result = forecast(panels_of([32, 64, 128], law), 12 * 512**2)
-    assert result.value is None and "needs 4" in result.warnings[0]
+    assert result.value is None and "needs a loss at 4 sizes" in result.warnings[0]
 
 
 def test_the_base_counts_once_however_many_panels_hold_it() -> None:

@@ -1,22 +1,23 @@
 """The verdict rule on sweeps whose answer is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from limes.compare.optimum import Spread
+from limes.compare.optimum import SizeOptimum, Spread
 from limes.compare.transfer import analyse_panels, drift_claims, verdict_of
 from limes.spec import parse_study
 from support.sweep_rows import make_rows
 
 
-def study(*labels: str, axis: str = "width", **extra):
+def study(*labels: str, axis: str = "width", sizes: tuple[int, ...] = (32, 64, 128, 256), **extra):
     panel = {
         "axis": axis,
-        "sizes": [32, 64, 128, 256],
-        "seeds": [1, 1, 1, 1],
+        "sizes": list(sizes),
+        "seeds": [1] * len(sizes),
         "parametrizations": [{"name": label} for label in labels],
     }
     return parse_study({"name": "made-up", "panels": [panel], **extra}, name="test")
@@ -62,7 +63,10 @@ def test_mixed_counts_follow_welch_and_satterthwaite() -> None:
     estimated, assumed = 0.2**2 / 3, 0.35**2
     freedom = 2 * ((estimated + assumed) / estimated) ** 2
     expected = stats.t.ppf(0.95, freedom) * math.sqrt(estimated + assumed)
-    assert spread.half_width([3, 1]) == pytest.approx(expected)
+    several, single = (
+        SizeOptimum(size=32, seeds=tuple(range(n)), optima=(-6.0,) * n, mean=-6.0, not_found=()) for n in (3, 1)
+    )
+    assert spread.half_width([several, single]) == pytest.approx(expected)
 
 
 def test_intervals_cover_the_true_drift() -> None:
@@ -76,7 +80,7 @@ def test_intervals_cover_the_true_drift() -> None:
             sizes=(32, 64),
             grid=range(-9, -2),
         )
-        (panel,) = analyse_panels(study("mup"), rows)
+        (panel,) = analyse_panels(study("mup", sizes=(32, 64)), rows)
         hits += panel.drift_interval[0] <= 0 <= panel.drift_interval[1]
     low, high = stats.binom.ppf([1e-4, 1 - 1e-4], 400, 0.9)
     assert low <= hits <= high
@@ -95,7 +99,11 @@ def test_divergence_at_the_small_optimum_is_said_not_averaged() -> None:
         lambda size, seed: -8.0, sizes=(256,), diverge_above=-6.0
     )
     (panel,) = analyse_panels(study("mup"), rows)
-    assert panel.transfer_regret is None and "diverges" in panel.regret_note
+    assert (
+        panel.transfer_regret is None
+        and "diverges at 2^-5," in panel.regret_note
+        and "at 2^-6 it loses" in panel.regret_note
+    )
     assert panel.fixed_lr[-1].loss[-1] is None and panel.fixed_lr[-1].improves is None
 
 
@@ -137,3 +145,23 @@ def test_one_shared_seed_claims_nothing() -> None:
     )
     (claim,) = drift_claims(analyse_panels(study("mup", "standard"), rows), level=0.9)
     assert claim.difference is None and not claim.holds
+
+
+def test_parametrizations_that_share_all_runs_are_not_compared() -> None:
+    rows = make_rows(lambda size, seed: -6 + shift(seed))
+    rows += [replace(row, parametrization="completep") for row in rows]
+    assert drift_claims(analyse_panels(study("mup", "completep"), rows), level=0.9) == ()
+
+
+def test_a_size_that_is_missing_from_the_store_gives_no_verdict() -> None:
+    rows = [row for row in make_rows(lambda size, seed: -6.0) if row.size != 256]
+    (panel,) = analyse_panels(study("mup"), rows)
+    assert panel.drift_octaves is None and panel.verdict == "undecided" and "256" in panel.regret_note
+
+
+def test_fixed_rates_compare_the_same_seeds() -> None:
+    """Seed 1 is better by 0.5 and was run at the base only: its luck must not make the base look better."""
+    rows = make_rows(lambda size, seed: -6.0, seeds=1)
+    lucky = [replace(row, seed=1, loss=row.loss - 0.5) for row in rows if row.size == 32]
+    (panel,) = analyse_panels(study("mup"), rows + lucky)
+    assert panel.improves_with_size is True

@@ -140,3 +140,16 @@ def test_quarantined_run_is_told_with_its_error(folder: Path):
             store.fail(store.claim("w"), "Traceback\nValueError: bad thing")
     (finding,) = doctor(folder)
     assert finding.severity == "note" and finding.sentence.endswith("ValueError: bad thing")
+
+
+def test_an_unreadable_study_in_the_database_is_taken_from_its_file(folder: Path):
+    with Store.open(folder) as store:
+        store.set_note("study", "{")
+        with pytest.raises(StoreError, match="doctor --repair"):
+            store.study()
+    (finding,) = doctor(folder)
+    assert finding.severity == "damage" and "study.json has it" in finding.sentence
+    doctor(folder, repair=True)
+    assert doctor(folder) == []
+    with Store.open(folder) as store:
+        assert store.study() == STUDY

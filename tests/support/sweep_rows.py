@@ -14,7 +14,7 @@ def make_row(*, axis: str, parametrization: str, size: int, seed: int, log2_lr: 
         size=size,
         seed=seed,
         log2_lr=log2_lr,
-        key=f"{size}-{seed}-{log2_lr}",
+        key=f"{parametrization}-{size}-{seed}-{log2_lr}",
         status=RunStatus.DIVERGED if loss is None else RunStatus.DONE,
         loss=loss,
         initial_loss=5.0,

@@ -1,7 +1,6 @@
 """From a store to the answer: analysis, `verdict.json`, `report.html`, and what is printed. Shared by two commands."""
 
 import json
-import platform
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -12,13 +11,13 @@ from limes.core.errors import StoreError
 from limes.models import num_params
 from limes.parametrize import Plan
 from limes.report import write_transfer_report
-from limes.spec import ModelSpec, ParametrizationChoice, StudySpec, parse_study, swept_names
+from limes.spec import ModelSpec, ParametrizationChoice, RunSpec, StudySpec, parse_study, swept_names
 from limes.store import Store
-from limes.sweep.build import Workbench, resize
+from limes.store.files import write_atomically
+from limes.sweep.build import Workbench, plan_between, resize
 
 VERDICT = "verdict.json"
 REPORT = "report.html"
-PACKAGES = ("limes", "torch", "numpy", "scipy")
 
 
 def check_target(study: StudySpec, sizes: dict[str, int] | None, base_dir: Path | None) -> None:
@@ -30,9 +29,24 @@ def plan_target(
     study: StudySpec, choice: ParametrizationChoice, sizes: dict[str, int], *, base_dir: Path | None
 ) -> tuple[Plan, ModelSpec]:
     """The plan from the study's base to some sizes, and the model there with everything filled in."""
-    bench = Workbench(study, base_dir=base_dir)
-    target = resize(resize(bench.model, "width", sizes["width"]), "depth", sizes["depth"])
-    return bench.plan_model(choice, target), target
+    return _plan(Workbench(study, base_dir=base_dir).model, study, choice, sizes)
+
+
+def _plan(
+    base: ModelSpec, study: StudySpec, choice: ParametrizationChoice, sizes: dict[str, int]
+) -> tuple[Plan, ModelSpec]:
+    target = resize(resize(base, "width", sizes["width"]), "depth", sizes["depth"])
+    return plan_between(base, target, choice, study.training), target
+
+
+def _filled_base(store: Store, study: StudySpec) -> ModelSpec:
+    """The base with the sizes that the data fix, from a run, so that a report needs no data."""
+    rows = store.rows()
+    if not rows:
+        base_dir = Path(note) if (note := store.note("base_dir")) else None
+        return Workbench(study, base_dir=base_dir).model
+    model = RunSpec.model_validate(store.spec(rows[0].key)).model
+    return resize(resize(model, "width", study.model.width), "depth", study.model.depth)
 
 
 def target_sizes(study: StudySpec, sizes: dict[str, int] | None) -> dict[str, int]:
@@ -46,13 +60,13 @@ def answer(out: Path, sizes: dict[str, int] | None) -> TransferResult:
     """Analyse the store of `out` and write its verdict and report."""
     with Store.open(out) as store:
         study = parse_study(store.study(), name=str(out))
-        base_dir = Path(note) if (note := store.note("base_dir")) else None
-        if sizes:
-            store.set_note("target", json.dumps(sizes))
-        elif remembered := store.note("target"):
+        if sizes is None and (remembered := store.note("target")):
             sizes = json.loads(remembered)
         target = target_sizes(study, sizes)
-        plan, model = plan_target(study, study.recommend, target, base_dir=base_dir)
+        plan, model = _plan(_filled_base(store, study), study, study.recommend, target)
+        if sizes:
+            # Remembered only now that a plan for it has been made.
+            store.set_note("target", json.dumps(sizes))
         result = analyse_transfer(
             store,
             study,
@@ -62,7 +76,8 @@ def answer(out: Path, sizes: dict[str, int] | None) -> TransferResult:
             provenance=_provenance(store),
         )
         try:
-            (out / VERDICT).write_text(json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n")
+            text = json.dumps(result.to_dict(), indent=1, allow_nan=False) + "\n"
+            write_atomically(out / VERDICT, text.encode())
             write_transfer_report(result, out / REPORT, curves=store.curve)
         except OSError as error:
             raise StoreError(
@@ -72,12 +87,14 @@ def answer(out: Path, sizes: dict[str, int] | None) -> TransferResult:
 
 
 def _provenance(store: Store) -> dict[str, Any]:
+    """What trained: versions as the last driver noted them, which need not be those that judge."""
     rows = store.rows()
     fingerprints = {store.spec(key)["data_fingerprint"] for key in sorted({row.key for row in rows})[:1]}
     return {
-        "versions": {name: version(name) for name in PACKAGES},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
+        "versions": {name: store.note(name) for name in ("limes", "torch", "numpy")},
+        "python": store.note("python"),
+        "platform": store.note("platform"),
+        "judged_by": f"limes {version('limes')}, scipy {version('scipy')}",
         "data_fingerprint": ", ".join(sorted(fingerprints)),
         "seeds": sorted({row.seed for row in rows}),
         "cpu_seconds": round(sum({row.key: row.cpu_seconds or 0.0 for row in rows}.values()), 1),

@@ -25,7 +25,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 
 BUDGETS = ("quick", "default", "full")
 SIZES = ("width", "depth")
-MAX_SIZE = 1_000_000
+LARGEST = {"width": 1_000_000, "depth": 10_000}
 
 
 def parse_sizes(text: str, *, flag: str) -> dict[str, int]:
@@ -40,8 +40,8 @@ def parse_sizes(text: str, *, flag: str) -> dict[str, int]:
         if match is None or match[1] not in SIZES or match[1] in sizes:
             raise SpecError(f"{flag} {text!r}: expected width=W, depth=D or both, each once and a whole number")
         sizes[match[1]] = int(match[2])
-        if not 1 <= sizes[match[1]] <= MAX_SIZE:
-            raise SpecError(f"{flag} {text!r}: {match[1]} {match[2]} must lie between 1 and {MAX_SIZE}")
+        if not 1 <= sizes[match[1]] <= LARGEST[match[1]]:
+            raise SpecError(f"{flag} {text!r}: {match[1]} {match[2]} must lie between 1 and {LARGEST[match[1]]}")
     return sizes
 
 

@@ -27,9 +27,12 @@ def plan(
 
     from limes.cli.answer import plan_target
     from limes.spec import ParametrizationChoice
+    from limes.sweep.build import resize
 
     if base:
-        model = study.model.model_validate(study.model.to_dict() | options.parse_sizes(base, flag="--base"))
+        model = study.model
+        for axis, size in options.parse_sizes(base, flag="--base").items():
+            model = resize(model, axis, size)
         study = study.model_copy(update={"model": model})
     base_dir = study_file.resolve().parent if study_file else None
     sizes = {"width": study.model.width, "depth": study.model.depth} | sizes

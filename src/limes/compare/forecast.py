@@ -70,7 +70,10 @@ def forecast_loss(
     grid = np.geomspace(min(table["size"]), max(num_params, largest), NUM_CURVE_POINTS)
     try:
         fit = fit_law(POWER_LAW_FLOOR, table)
-        curve = fit.predict({"size": np.append(grid, num_params)}, level, noise_std=noise)
+        misfit = np.array(table["loss"]) - fit.value({"size": table["size"]})
+        # Where the law misses by more than the seeds scatter, what it cannot say is noise too.
+        scatter = max(noise, float(np.sqrt(np.mean(misfit**2))))
+        curve = fit.predict({"size": np.append(grid, num_params)}, level, noise_std=scatter)
     except LimesError as error:
         return replace(nothing, warnings=(*warnings, f"No law could be fitted: {error}"))
     points = tuple(

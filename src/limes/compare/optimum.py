@@ -45,30 +45,43 @@ def _curve(size: int, seed: int, rows: list[SweepRow], step: float) -> LrCurve:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class SizeOptimum:
-    """The optimum of one size over its seeds; `mean` is None unless every seed's optimum was found."""
+    """The optimum of one size over its seeds; `mean` is None unless every seed's optimum was found.
+
+    Attributes:
+        shape: Mean over seeds of what the choice of points does to the vertex, octaves: seeds cannot show it.
+        gain: Mean over seeds of the optimum's variance for losses of unit variance.
+    """
 
     size: int
     seeds: tuple[int, ...]
     optima: tuple[float, ...]
     mean: float | None
     not_found: tuple[str, ...]
+    shape: float = 0.0
+    gain: float = 0.0
 
 
 def size_optimum(curves: Sequence[LrCurve]) -> SizeOptimum:
     """Join the seeds of one size. One seed without an optimum leaves the size without: the others are a biased pick."""
     missing = tuple(
-        f"seed {curve.seed}: {curve.vertex.status.sentence}"
-        for curve in curves
-        if curve.vertex.status is not VertexStatus.FOUND
+        f"seed {curve.seed}: {_reason(curve)}" for curve in curves if curve.vertex.status is not VertexStatus.FOUND
     )
-    optima = tuple(curve.vertex.x for curve in curves if curve.vertex.x is not None)
+    found = [curve.vertex for curve in curves if curve.vertex.x is not None]
+    optima = tuple(vertex.x for vertex in found if vertex.x is not None)
     return SizeOptimum(
         size=curves[0].size,
         seeds=tuple(curve.seed for curve in curves if curve.vertex.x is not None),
         optima=optima,
         mean=float(np.mean(optima)) if optima and not missing else None,
         not_found=missing,
+        shape=float(np.mean([vertex.shape for vertex in found])) if found else 0.0,
+        gain=float(np.mean([vertex.gain for vertex in found])) if found else 0.0,
     )
+
+
+def _reason(curve: LrCurve) -> str:
+    waiting = sum(loss is None and not lost for loss, lost in zip(curve.loss, curve.diverged, strict=True))
+    return f"{waiting} of its runs have no result yet." if waiting else curve.vertex.status.sentence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -78,7 +91,8 @@ class Spread:
     Attributes:
         pooled: Octaves; None where no size has two seeds.
         degrees_of_freedom: Of `pooled`: sum over sizes of (seeds - 1).
-        prior: Octaves, used for a size with one seed.
+        prior: Octaves, the least that is assumed for a size with one seed.
+        misfit: Variance of the losses about their parabolas, pooled over the curves of the panel.
         level: Of the intervals.
     """
 
@@ -86,32 +100,49 @@ class Spread:
     degrees_of_freedom: int
     prior: float
     level: float
+    misfit: float = 0.0
 
     @property
     def deviation(self) -> float:
         """What the intervals rest on: pooled, else the prior."""
         return self.prior if self.pooled is None else self.pooled
 
-    def half_width(self, counts: Sequence[int]) -> float:
-        """Half-width of the interval of a sum or difference of independent means over `counts` seeds.
+    def half_width(self, optima: Sequence[SizeOptimum]) -> float:
+        """Half-width of the interval of the optimum of one size, or of the difference of two.
 
-        A size with several seeds adds pooled^2 / count, one with a single seed adds prior^2. The prior counts as known,
-        so the degrees of freedom are those of Welch and Satterthwaite with the pooled part alone uncertain.
+        A size with several seeds adds pooled^2 / count. One with a single seed adds the largest of prior^2, pooled^2
+        and what the misfit of the parabolas makes of its optimum, and counts as known: the degrees of freedom are those
+        of Welch and Satterthwaite with the pooled part alone uncertain. What the choice of points does to the optimum
+        (`shape`) is added on top, as it is the same for all seeds.
         """
-        estimated = sum(self.pooled**2 / count for count in counts if count > 1 and self.pooled is not None)
-        assumed = sum(self.prior**2 / count for count in counts if count == 1 or self.pooled is None)
+        estimated = assumed = 0.0
+        for optimum in optima:
+            if len(optimum.optima) > 1 and self.pooled is not None:
+                estimated += self.pooled**2 / len(optimum.optima)
+            else:
+                assumed += max(self.prior**2, (self.pooled or 0.0) ** 2, self.misfit * optimum.gain)
         total = estimated + assumed
         if estimated == 0:
             quantile = stats.norm.ppf(0.5 + self.level / 2)
         else:
             quantile = stats.t.ppf(0.5 + self.level / 2, self.degrees_of_freedom * (total / estimated) ** 2)
-        return float(quantile * np.sqrt(total))
+        return float(quantile * np.sqrt(total)) + abs(_shape(optima))
 
 
-def pooled_spread(optima: Sequence[SizeOptimum], *, prior: float, level: float) -> Spread:
-    """Pool the deviations between seeds over the sizes that have several."""
+def _shape(optima: Sequence[SizeOptimum]) -> float:
+    return optima[-1].shape - (optima[0].shape if len(optima) > 1 else 0.0)
+
+
+def pooled_spread(optima: Sequence[SizeOptimum], curves: Sequence[LrCurve], *, prior: float, level: float) -> Spread:
+    """Pool the deviations between seeds over the sizes that have several, and the misfits over all curves."""
     groups = [np.array(optimum.optima) for optimum in optima if len(optimum.optima) > 1]
     freedom = sum(len(group) - 1 for group in groups)
     squares = sum(float(((group - group.mean()) ** 2).sum()) for group in groups)
-    pooled = float(np.sqrt(squares / freedom)) if freedom else None
-    return Spread(pooled=pooled, degrees_of_freedom=freedom, prior=prior, level=level)
+    misfits = [curve.vertex.misfit for curve in curves if curve.vertex.misfit is not None]
+    return Spread(
+        pooled=float(np.sqrt(squares / freedom)) if freedom else None,
+        degrees_of_freedom=freedom,
+        prior=prior,
+        level=level,
+        misfit=float(np.mean(misfits)) if misfits else 0.0,
+    )

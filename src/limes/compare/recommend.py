@@ -9,16 +9,15 @@ from limes.spec.training import OptimizerSpec
 
 
 def tuned_value(panels: Sequence[PanelResult], parametrization: str) -> tuple[float, str] | None:
-    """log2 of what was tuned at the base (the learning rate), and where it comes from; None when nothing was trained.
+    """log2 of what was tuned (the learning rate, in the base's terms), and where; None when nothing was trained.
 
-    The optimum of the smallest size, where all parametrizations are one; a best grid point, flagged, if that was not
-    found.
+    The optimum of the smallest network trained; a best grid point, flagged, if that was not found.
     """
     mine = [panel for panel in panels if panel.parametrization == parametrization]
     for panel in sorted(mine, key=lambda panel: panel.num_params[0]):
         if (optimum := panel.log2_optimal_lr[0]) is not None:
             seeds = sum(curve.size == panel.sizes[0] for curve in panel.curves)
-            return optimum, f"mean optimum over {seeds} seed(s) at the base, {panel.axis} {panel.sizes[0]}"
+            return optimum, f"mean optimum over {seeds} seed(s) at {panel.axis} {panel.sizes[0]}, the smallest trained"
     points = [
         (loss, log2_lr)
         for panel in mine
@@ -30,7 +29,7 @@ def tuned_value(panels: Sequence[PanelResult], parametrization: str) -> tuple[fl
     if not points:
         return None
     name = mine[0].swept[0]
-    return min(points)[1], f"best {name} tried at the base: its optimum was NOT resolved, tune it before use"
+    return min(points)[1], f"best {name} tried at the smallest size: its optimum was NOT resolved, tune it before use"
 
 
 def recommend(

@@ -35,8 +35,8 @@ class FixedLrRow:
     """Loss by size at one learning rate that all sizes share ("wider is better" curves).
 
     Attributes:
-        loss: Mean over seeds by size; None where a run diverged.
-        improves: Whether the loss falls at every step of size; None when a size has no finite loss.
+        loss: By size, mean over the seeds that all sizes have; None where a run diverged.
+        improves: Whether that mean falls at every step of size; None when a size has no finite loss.
     """
 
     log2_lr: float
@@ -116,7 +116,7 @@ class DriftClaim:
 
     Attributes:
         difference: Mean over seeds of |drift of other| - |drift of winner|, octaves; None with fewer than two seeds.
-        interval: Student-t interval of it.
+        interval: Student-t interval of it, at the study's level jointly over all pairs of the axis.
         holds: The interval lies above zero.
     """
 

@@ -65,6 +65,11 @@ def analyse_transfer(
             f"The time budget of {study.time_budget_s:g} s kept {over_budget} more learning rates from the grids; "
             "the same command again goes on with them.",
         )
+    if lost := _lost_curves(study, rows):
+        notes += (
+            f"{len(lost)} curves of the study are not in the store, the first of them {lost[0]}. "
+            "Run the same study again on this folder to train them.",
+        )
     counts = {status.value: number for status, number in store.progress().counts.items()}
     unfinished = sum(number for status, number in counts.items() if not RunStatus(status).finished)
     return TransferResult(
@@ -76,12 +81,25 @@ def analyse_transfer(
         claims=drift_claims(panels, level=study.level),
         recommendation=recommendation,
         forecast=forecast,
-        status="incomplete" if unfinished or counts[RunStatus.QUARANTINED.value] else "complete",
+        status="incomplete" if unfinished or lost or counts[RunStatus.QUARANTINED.value] else "complete",
         notes=notes,
         counts=counts,
         provenance=dict(provenance),
         loss_unit=UNITS.get(store.note(TASK) or "", "units of the loss"),
     )
+
+
+def _lost_curves(study: StudySpec, rows: list[SweepRow]) -> list[str]:
+    """Curves that the study asks for and the store does not have, such as after a rebuild from sidecars."""
+    present = {(row.axis, row.parametrization, row.size, row.seed) for row in rows}
+    return [
+        f"{choice.label}, {panel.axis} {size}, seed {seed}"
+        for panel in study.panels
+        for choice in panel.parametrizations
+        for size, num_seeds in zip(panel.sizes, panel.seeds, strict=True)
+        for seed in range(study.first_seed, study.first_seed + num_seeds)
+        if (panel.axis, choice.label, size, seed) not in present
+    ]
 
 
 def _tuned_note(study: StudySpec, tuned: float, note: str) -> str:
@@ -100,12 +118,13 @@ def _notes(rows: list[SweepRow], panels: tuple[PanelResult, ...], *, recommended
         )
     waiting = len({row.key for row in rows if not row.status.finished})
     if waiting:
-        notes.append(f"{waiting} runs are not finished; run the same command again to go on.")
+        notes.append(f"Not finished: {waiting} run(s). Run the same command again to go on.")
     quarantined = {row.key: row.error for row in rows if row.status is RunStatus.QUARANTINED}
     notes += [f"Run {key} failed three times and was left out: {error}" for key, error in quarantined.items()]
     diverged = len({row.key for row in rows if row.status is RunStatus.DIVERGED})
     if diverged:
-        notes.append(f"{diverged} runs diverged; they are drawn as open markers and bracket the optimum from above.")
+        runs = "1 run" if diverged == 1 else f"{diverged} runs"
+        notes.append(f"{runs} diverged; drawn as open markers, they bracket the optimum from above.")
     for panel in panels:
         for size, reasons in zip(panel.sizes, panel.not_found):
             if reasons:

@@ -43,13 +43,24 @@ def verdict_of(interval: tuple[float, float] | None, tolerance: float) -> Verdic
 
 
 def drift_claims(panels: Sequence[PanelResult], *, level: float) -> tuple[DriftClaim, ...]:
-    """For each axis: does the parametrization of the smallest mean drift drift less than each other one?"""
+    """For each axis: does the parametrization of the smallest mean drift drift less than each other one?
+
+    The winner is chosen by looking at the drifts, so the intervals hold jointly over all pairs (Bonferroni). A
+    parametrization whose runs are the winner's own is not compared with it.
+    """
     claims = []
     for axis in dict.fromkeys(panel.axis for panel in panels):
         known = [panel for panel in panels if panel.axis == axis and panel.drift_octaves is not None]
         known.sort(key=lambda panel: abs(panel.drift_octaves or 0.0))
-        claims += [_claim(known[0], other, level) for other in known[1:]]
+        distinct = len({_keys(panel) for panel in known})
+        pairs = max(distinct * (distinct - 1) // 2, 1)
+        others = [other for other in known[1:] if _keys(other) != _keys(known[0])]
+        claims += [_claim(known[0], other, 1 - (1 - level) / pairs) for other in others]
     return tuple(claims)
+
+
+def _keys(panel: PanelResult) -> frozenset[str]:
+    return frozenset(key for curve in panel.curves for key in curve.keys)
 
 
 def _panel(study: StudySpec, panel: PanelSpec, label: str, rows: list[SweepRow]) -> PanelResult:
@@ -57,10 +68,14 @@ def _panel(study: StudySpec, panel: PanelSpec, label: str, rows: list[SweepRow])
     sizes = tuple(sorted({curve.size for curve in curves}))
     by_size = [[curve for curve in curves if curve.size == size] for size in sizes]
     optima = [size_optimum(group) for group in by_size]
-    spread = pooled_spread(optima, prior=study.prior_octaves, level=study.level)
-    drift, interval = _drift(optima[0], optima[-1], spread)
+    spread = pooled_spread(optima, curves, prior=study.prior_octaves, level=study.level)
     names = swept_names(study.swept)
-    regret, note = _regret(optima[0].mean, by_size[-1], values=names[1])
+    if (sizes[0], sizes[-1]) == (panel.sizes[0], panel.sizes[-1]):
+        drift, interval = _drift(optima[0], optima[-1], spread)
+        regret, note = _regret(optima[0].mean, by_size[-1], values=names[1])
+    else:
+        drift, interval, regret = None, None, None
+        note = f"The store has no runs of {panel.axis} {panel.sizes[0]} or of {panel.axis} {panel.sizes[-1]}."
     fixed = _fixed_lr(by_size)
     return PanelResult(
         axis=panel.axis,
@@ -89,7 +104,7 @@ def _panel(study: StudySpec, panel: PanelSpec, label: str, rows: list[SweepRow])
 def _interval(optimum: SizeOptimum, spread: Spread) -> tuple[float, float] | None:
     if optimum.mean is None:
         return None
-    half = spread.half_width([len(optimum.optima)])
+    half = spread.half_width([optimum])
     return optimum.mean - half, optimum.mean + half
 
 
@@ -97,7 +112,7 @@ def _drift(first: SizeOptimum, last: SizeOptimum, spread: Spread) -> tuple[float
     if first.mean is None or last.mean is None or first.size == last.size:
         return None, None
     drift = last.mean - first.mean
-    half = spread.half_width([len(first.optima), len(last.optima)])
+    half = spread.half_width([first, last])
     return drift, (drift - half, drift + half)
 
 
@@ -117,20 +132,35 @@ def _regret(small_optimum: float | None, largest: Sequence[LrCurve], *, values: 
         return None, "The smallest size's optimum is not known."
     regrets, note = [], f"The smallest size's optimum lies outside the {values} tried at the largest size."
     for curve in largest:
-        points = [(x, y) for x, y in zip(curve.log2_lr, curve.loss) if y is not None]
-        tried = [x for x, y, diverged in zip(curve.log2_lr, curve.loss, curve.diverged) if y is not None or diverged]
-        if len(points) < 2 or not tried[0] <= small_optimum <= tried[-1]:
+        tried = [
+            (x, y)
+            for x, y, diverged in zip(curve.log2_lr, curve.loss, curve.diverged, strict=True)
+            if y is not None or diverged
+        ]
+        finite = [(x, y) for x, y in tried if y is not None]
+        if len(finite) < 2 or not tried[0][0] <= small_optimum <= tried[-1][0]:
             continue
-        if not points[0][0] <= small_optimum <= points[-1][0]:
-            return None, "At the smallest size's optimum the largest size diverges."
-        x, y = np.array(points).T
+        around = max(p for p in tried if p[0] <= small_optimum), min(p for p in tried if p[0] >= small_optimum)
+        x, y = np.array(finite).T
+        if lost := [place for place, loss in around if loss is None]:
+            nearest = min(finite, key=lambda point: abs(point[0] - small_optimum))
+            return None, (
+                f"At the smallest size's optimum, 2^{small_optimum:.2f}, the largest size loses an unknown amount: it "
+                f"diverges at 2^{lost[0]:g}, and at 2^{nearest[0]:g} it loses {nearest[1] - y.min():.4f}."
+            )
         # Monotone interpolation: it never invents a minimum below the measured points.
         regrets.append(float(PchipInterpolator(x, y)(small_optimum)) - y.min())
-    return (max(float(np.mean(regrets)), 0.0), "") if regrets else (None, note)
+    if not regrets:
+        return None, note
+    bound = any(curve.vertex.x is None for curve in largest)
+    note = "The largest size's own optimum was not found: the loss given up is at least this." if bound else ""
+    return max(float(np.mean(regrets)), 0.0), note
 
 
 def _fixed_lr(by_size: Sequence[Sequence[LrCurve]]) -> tuple[FixedLrRow, ...]:
-    tables = [_loss_by_lr(group) for group in by_size]
+    """Losses over size at each learning rate, over the seeds that all sizes have: a seed favours all sizes alike."""
+    seeds = set.intersection(*({curve.seed for curve in group} for group in by_size))
+    tables = [_loss_by_lr([curve for curve in group if curve.seed in seeds]) for group in by_size]
     shared = sorted(set.intersection(*(set(table) for table in tables)))
     rows = []
     for log2_lr in shared:
@@ -143,7 +173,7 @@ def _fixed_lr(by_size: Sequence[Sequence[LrCurve]]) -> tuple[FixedLrRow, ...]:
 
 def _loss_by_lr(group: Sequence[LrCurve]) -> dict[float, float | None]:
     """Mean over seeds at each learning rate that every seed tried; None where one of them diverged."""
-    shared = set.intersection(*(set(curve.log2_lr) for curve in group))
+    shared = set.intersection(*(set(curve.log2_lr) for curve in group)) if group else set()
     table: dict[float, float | None] = {}
     for log2_lr in shared:
         losses = [curve.loss[curve.log2_lr.index(log2_lr)] for curve in group]

@@ -46,6 +46,10 @@ class Vertex:
         y: Value of the parabola there; None unless found.
         best_y: Smallest finite value on the grid; None if there is none.
         coefficients: (3,) of the parabola, highest power first, in powers of the abscissa; None unless found.
+        shape: `x` less the vertex of the parabola through the best point and its two neighbours: what the choice of
+            points does to the answer, 0 for a parabola. None unless found.
+        misfit: Variance of the five values about the parabola (two degrees of freedom); None unless found.
+        gain: Variance of `x` for independent values of unit variance, to first order; None unless found.
         wanted: Abscissae that would resolve the minimum, or centre the window on it; empty when nothing is missing.
     """
 
@@ -54,6 +58,9 @@ class Vertex:
     y: float | None = None
     best_y: float | None = None
     coefficients: NDArray[np.float64] | None = None
+    shape: float | None = None
+    misfit: float | None = None
+    gain: float | None = None
     wanted: tuple[float, ...] = ()
 
 
@@ -67,7 +74,7 @@ def fit_vertex(x: ArrayLike, y: ArrayLike, *, step: float) -> Vertex:
 
     Returns:
         A `Vertex`. Its `x` is given only when the best point has finite neighbours on both sides and the parabola
-        opens upward with its vertex within one step of the neighbours' range.
+        opens upward with its vertex between them.
 
     Accuracy: exact for a parabola; a cubic part c (x - x0)^3 shifts the vertex by O(c step^2 / curvature).
 
@@ -97,32 +104,37 @@ def fit_vertex(x: ArrayLike, y: ArrayLike, *, step: float) -> Vertex:
         return Vertex(status=VertexStatus.TOO_FEW, best_y=best_y, wanted=wanted)
     start = min(max(place - WINDOW // 2, 0), len(finite) - WINDOW)
     window = finite[start : start + WINDOW]
-    return _parabola(grid, values, window, finite[place - 1], finite[place + 1], best_y=best_y, wanted=wanted)
+    return _parabola(grid, values, window, finite[place - 1 : place + 2], best_y=best_y, wanted=wanted)
 
 
 def _parabola(
     grid: NDArray[np.float64],
     values: NDArray[np.float64],
     window: NDArray[np.int64],
-    left: int,
-    right: int,
+    middle_three: NDArray[np.int64],
     *,
     best_y: float,
     wanted: tuple[float, ...],
 ) -> Vertex:
     # Centred abscissae keep the normal equations well conditioned far from zero.
     middle = grid[window].mean()
-    a, b, c = np.polyfit(grid[window] - middle, values[window], 2)
-    if a <= 0 or not grid[left] <= middle - b / (2 * a) <= grid[right]:
+    powers = np.vander(grid[window] - middle, 3)
+    a, b, c = np.linalg.lstsq(powers, values[window], rcond=None)[0]
+    left, _, right = grid[middle_three]
+    if a <= 0 or not left <= middle - b / (2 * a) <= right:
         return Vertex(status=VertexStatus.FLAT, best_y=best_y, wanted=wanted)
     x = middle - b / (2 * a)
-    coefficients = np.array([a, b - 2 * a * middle, a * middle**2 - b * middle + c])
+    narrow_a, narrow_b, _ = np.polyfit(grid[middle_three] - middle, values[middle_three], 2)
+    slope = np.array([b / (2 * a * a), -1 / (2 * a), 0.0])
     return Vertex(
         status=VertexStatus.FOUND,
         x=float(x),
         y=float(c - b * b / (4 * a)),
         best_y=best_y,
-        coefficients=coefficients,
+        coefficients=np.array([a, b - 2 * a * middle, a * middle**2 - b * middle + c]),
+        shape=float(x - (middle - narrow_b / (2 * narrow_a))),
+        misfit=float(((values[window] - powers @ [a, b, c]) ** 2).sum() / (WINDOW - 3)),
+        gain=float(slope @ np.linalg.inv(powers.T @ powers) @ slope),
         wanted=wanted,
     )
 

@@ -18,10 +18,10 @@ def recommendation_table(recommendation: Recommendation) -> Table:
         template = tensor.get("template") or tensor.get("name")
         groups.setdefault((template, *(tensor.get(name) for name in _SETTINGS)), []).append(tensor)
     rows = [_setting_row(str(key[0]), tensors, base_lr) for key, tensors in groups.items()]
-    columns = ("tensor", "count", "role", "init", "init std", "base lr", "target lr", "target / base")
+    columns = ("tensor", "lr", "init std", "role", "lr / base lr", "weight decay", "epsilon", "multiplier")
     return Table(
         name="recommendation-by-template",
-        columns=(*columns, "weight decay", "epsilon", "multiplier", "why"),
+        columns=(*columns, "count", "why"),
         rows=tuple(rows),
         title=f"Settings of the target for {recommendation.parametrization} with {recommendation.optimizer}",
         caption="Tensors of one kind with equal settings share a row; the download lists every tensor.",
@@ -34,16 +34,14 @@ def _setting_row(template: str, tensors: list[dict[str, Any]], base_lr: float) -
     lr = _number(first.get("lr"))
     return (
         template,
-        len(tensors),
-        _text(first.get("role")),
-        _text(first.get("init")),
-        _number(first.get("init_std")),
-        base_lr,
         lr,
+        _number(first.get("init_std")),
+        _text(first.get("role")),
         lr / base_lr if lr is not None else None,
         _number(first.get("weight_decay")),
         _number(first.get("eps")),
         _number(first.get("multiplier")),
+        len(tensors),
         _text(first.get("why")),
     )
 

@@ -52,21 +52,26 @@ def movement(panel: PanelResult) -> str:
 
 def answer_lines(panels: Sequence[PanelResult]) -> tuple[str, ...]:
     """The answer of the whole study: one line on all, then one for each axis."""
-    verdicts = {panel.verdict for panel in panels}
     if not panels:
         return ("This study compares nothing: it has no panel with results.",)
-    if verdicts == {"transfers"}:
-        lead = "Yes."
-    elif verdicts == {"moves"}:
-        lead = "No."
-    elif verdicts == {"undecided"}:
-        lead = "This study cannot say."
-    elif "transfers" in verdicts:
-        lead = "Yes, with the right parametrization."
+    axes = {axis: [panel for panel in panels if panel.axis == axis] for axis in dict.fromkeys(p.axis for p in panels)}
+    leads = {axis: _lead(mine) for axis, mine in axes.items()}
+    if len(set(leads.values())) == 1:
+        lead = f"{next(iter(leads.values()))}."
     else:
-        lead = "Not where this study can say."
-    axes = dict.fromkeys(panel.axis for panel in panels)
-    return (lead, *(_axis_answer([panel for panel in panels if panel.axis == axis]) for axis in axes))
+        lead = f"Over {'; over '.join(f'{axis}: {words[0].lower()}{words[1:]}' for axis, words in leads.items())}."
+    return (lead, *(_axis_answer(mine) for mine in axes.values()))
+
+
+def _lead(panels: Sequence[PanelResult]) -> str:
+    verdicts = {panel.verdict for panel in panels}
+    if verdicts == {"transfers"}:
+        return "Yes"
+    if verdicts == {"moves"}:
+        return "No"
+    if verdicts == {"undecided"}:
+        return "This study cannot say"
+    return "Yes, with the right parametrization" if "transfers" in verdicts else "Not where this study can say"
 
 
 def _axis_answer(panels: Sequence[PanelResult]) -> str:
@@ -76,7 +81,19 @@ def _axis_answer(panels: Sequence[PanelResult]) -> str:
         if names:
             parts.append(f"{words} {joined(names)}")
     spans = dict.fromkeys(span(panel) for panel in panels)
-    return f"From {joined(list(spans))}: {'; '.join(parts)}."
+    return f"From {joined(list(spans))}: {'; '.join(parts)}.{_shared_runs(panels)}"
+
+
+def _shared_runs(panels: Sequence[PanelResult]) -> str:
+    """Parametrizations that prescribe the same numbers along an axis share all runs, and their lines coincide."""
+    groups: dict[frozenset[str], list[str]] = {}
+    for panel in panels:
+        keys = frozenset(key for curve in panel.curves for key in curve.keys)
+        groups.setdefault(keys, []).append(panel.parametrization)
+    same = [joined(names) for names in groups.values() if len(names) > 1]
+    return "".join(
+        f" {names} prescribe the same here: their runs are the same, and their lines coincide." for names in same
+    )
 
 
 def _with_drift(panel: PanelResult) -> str:
@@ -120,17 +137,24 @@ def panel_details(panel: PanelResult, unit: str) -> tuple[str, ...]:
         lines.append(panel.regret_note)
     lines.append(f"{improvement(panel)}, at the fixed {panel.swept[0]} nearest the small optimum.")
     source = (
-        f"{panel.degrees_of_freedom} degrees of freedom"
+        f"{panel.degrees_of_freedom} degree{'s' * (panel.degrees_of_freedom > 1)} of freedom"
         if panel.degrees_of_freedom
         else "the stated prior, since no size has several seeds"
     )
-    lines.append(f"Deviation between seeds: {panel.seed_deviation:.2f} octaves ({source}).")
+    single = (
+        " A size with one seed counts with the prior, or more." if panel.degrees_of_freedom and _single(panel) else ""
+    )
+    lines.append(f"Deviation between seeds: {panel.seed_deviation:.2f} octaves ({source}).{single}")
     lines.extend(
         f"No optimum at {panel.axis} {size}, {reason}"
         for size, reasons in zip(panel.sizes, panel.not_found, strict=True)
         for reason in reasons
     )
     return tuple(lines)
+
+
+def _single(panel: PanelResult) -> bool:
+    return any(sum(curve.size == size for curve in panel.curves) == 1 for size in (panel.sizes[0], panel.sizes[-1]))
 
 
 def improvement(panel: PanelResult) -> str:

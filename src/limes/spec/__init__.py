@@ -3,6 +3,7 @@
 from limes.spec.data import DataSpec
 from limes.spec.io import load_study, parse_study, study_diff
 from limes.spec.model import CNNSpec, MLPSpec, ModelSpec, ModuleSpec, ResMLPSpec, TransformerSpec, ViTSpec
+from limes.spec.recommendation import load_recommendation
 from limes.spec.run import RunSpec, TensorSettings
 from limes.spec.study import GridSpec, PanelSpec, ParametrizationChoice, StudySpec, TargetSpec
 from limes.spec.swept import SweptSpec, resolve_point, swept_names
@@ -27,6 +28,7 @@ __all__ = [
     "TrainingSpec",
     "TransformerSpec",
     "ViTSpec",
+    "load_recommendation",
     "load_study",
     "parse_study",
     "resolve_point",

@@ -6,7 +6,8 @@ from pydantic import Field
 
 from limes.spec.base import Spec
 
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=100_000_000, strict=True)]
+Dimension = Annotated[int, Field(ge=1, le=100_000, strict=True)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -73,8 +74,8 @@ class GaussianSpec(Spec):
     """Standard normal inputs; targets a fixed random linear function of them, plus noise."""
 
     source: Literal["gaussian"] = "gaussian"
-    num_inputs: Count = 16
-    num_outputs: Count = 1
+    num_inputs: Dimension = 16
+    num_outputs: Dimension = 1
     num_samples: Count | None = None
     noise_std: Annotated[float, Field(ge=0)] = 0.0
     num_validation: Count = 512
@@ -84,7 +85,7 @@ class PowerLawSpec(Spec):
     """Gaussian inputs with covariance eigenvalues k^-b; linear target with power per mode k^-a."""
 
     source: Literal["power_law"] = "power_law"
-    num_inputs: Count = 64
+    num_inputs: Dimension = 64
     capacity: Annotated[float, Field(gt=0)] = 1.5
     source_exponent: Annotated[float, Field(gt=1)] = 2.0
     num_samples: Count | None = None
@@ -96,9 +97,9 @@ class TeacherSpec(Spec):
     """Standard normal inputs; targets from a random two-layer teacher."""
 
     source: Literal["teacher"] = "teacher"
-    num_inputs: Count = 16
-    num_outputs: Count = 1
-    teacher_width: Count = 4
+    num_inputs: Dimension = 16
+    num_outputs: Dimension = 1
+    teacher_width: Dimension = 4
     activation: Literal["relu", "tanh", "erf"] = "tanh"
     num_samples: Count | None = None
     noise_std: Annotated[float, Field(ge=0)] = 0.0
@@ -110,7 +111,7 @@ class CircleSpec(Spec):
 
     source: Literal["circle"] = "circle"
     exponent: Annotated[float, Field(gt=1)] = 2.0
-    num_modes: Count = 64
+    num_modes: Dimension = 64
     num_samples: Count | None = None
     num_validation: Count = 512
 

@@ -55,6 +55,8 @@ def study_diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    if path.exists() and not path.is_file():
+        raise SpecError(f"{path}: is no regular file; give the path of a study in TOML")
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -73,7 +75,10 @@ def _apply_setting(content: dict[str, Any], setting: str) -> None:
     if not equals or not all(parts):
         raise SpecError(f"--set {setting!r}: expected key=value, such as training.steps=100")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        content_of_line = tomllib.loads(f"value = {text}")
+        if content_of_line.keys() != {"value"}:
+            raise SpecError(f"--set {setting!r}: expected one value; give one --set for each setting")
+        value = content_of_line["value"]
     except tomllib.TOMLDecodeError:
         if not text.replace("_", "a").replace("-", "a").replace(".", "a").replace("/", "a").isalnum():
             raise SpecError(f"--set {setting!r}: {text!r} is not a TOML value") from None
@@ -98,13 +103,16 @@ def _child(place: Any, part: str, setting: str) -> Any:
 
 
 def _index(place: list[Any], part: str, setting: str) -> int:
-    if not (part.isdigit() and int(part) < len(place)):
+    if not (part.isascii() and part.isdecimal() and int(part) < len(place)):
         raise SpecError(f"--set {setting!r}: {part!r} is not an index of a list of {len(place)}")
     return int(part)
 
 
 def _sentence(error: ValidationError, name: str) -> str:
-    problems = [_complaint(problem) for problem in error.errors(include_url=False)]
+    found = error.errors(include_url=False)
+    # A list whose entries are all wrong is also called too short.
+    inner = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
+    problems = [_complaint(one) for one in found if not (one["type"] == "too_short" and one["loc"] in inner)]
     more = [f"and {len(problems) - MAX_COMPLAINTS} more"] if len(problems) > MAX_COMPLAINTS else []
     return f"{name}: " + "; ".join(problems[:MAX_COMPLAINTS] + more)
 

@@ -11,7 +11,8 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, model
 
 from limes.spec.base import Spec, content_hash
 
-Size = Annotated[int, Field(ge=1, le=1_000_000)]
+Size = Annotated[int, Field(ge=1, le=1_000_000, strict=True)]
+Depth = Annotated[int, Field(ge=1, le=10_000, strict=True)]
 Activation = Literal["relu", "gelu", "tanh", "erf", "linear"]
 
 
@@ -38,7 +39,7 @@ class TransformerSpec(_Attention):
 
     family: Literal["transformer"] = "transformer"
     width: Size = 32
-    depth: Size = 2
+    depth: Depth = 2
     context: Size = 64
     mlp_ratio: Size = 4
     tied: bool = False
@@ -50,7 +51,7 @@ class ViTSpec(_Attention):
 
     family: Literal["vit"] = "vit"
     width: Size = 32
-    depth: Size = 2
+    depth: Depth = 2
     patch: Size = 2
     mlp_ratio: Size = 4
     input_shape: tuple[int, int, int] | None = None
@@ -62,7 +63,7 @@ class MLPSpec(Spec):
 
     family: Literal["mlp"] = "mlp"
     width: Size = 64
-    depth: Size = 2
+    depth: Depth = 2
     activation: Activation = "relu"
     bias: bool = False
     num_inputs: Size | None = None
@@ -74,7 +75,7 @@ class ResMLPSpec(Spec):
 
     family: Literal["resmlp"] = "resmlp"
     width: Size = 64
-    depth: Size = 4
+    depth: Depth = 4
     matrices_per_branch: Literal[1, 2] = 2
     activation: Activation = "relu"
     num_inputs: Size | None = None
@@ -86,7 +87,7 @@ class CNNSpec(Spec):
 
     family: Literal["cnn"] = "cnn"
     width: Size = 16
-    depth: Size = 3
+    depth: Depth = 3
     input_shape: tuple[int, int, int] | None = None
     num_outputs: Size | None = None
 
@@ -106,7 +107,7 @@ class ModuleSpec(Spec):
     family: Literal["module"] = "module"
     build: Annotated[str, Field(pattern=r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$")]
     width: Size
-    depth: Size = 1
+    depth: Depth = 1
     context: Size | None = None
     arguments: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(default_factory=dict)
     source: str | None = None

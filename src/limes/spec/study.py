@@ -6,11 +6,12 @@ from pydantic import Field, model_validator
 
 from limes.spec.base import Spec
 from limes.spec.data import CorpusSpec, DataSpec
-from limes.spec.model import ModelSpec, TransformerSpec
+from limes.spec.model import Depth, ModelSpec, Size, TransformerSpec
 from limes.spec.swept import SweptSpec, swept_problem
 from limes.spec.training import TrainingSpec
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Seed = Annotated[int, Field(ge=0, lt=2**31, strict=True)]
+Octaves = Annotated[float, Field(ge=-60, le=60)]
 AxisName = Literal["width", "depth"]
 
 
@@ -36,17 +37,22 @@ class GridSpec(Spec):
     optimum is known to fall): it saves runs, and the grid extends by itself if the guess was wrong.
     """
 
-    center: float = -6.0
+    center: Octaves = -6.0
     count: Annotated[int, Field(ge=5, le=101)] = 5
-    step: Annotated[float, Field(gt=0, le=4)] = 1.0
-    low: float = -16.0
-    high: float = 4.0
-    center_slope: dict[str, float] = Field(default_factory=dict)
+    step: Annotated[float, Field(ge=1 / 64, le=4)] = 1.0
+    low: Octaves = -16.0
+    high: Octaves = 4.0
+    center_slope: dict[str, Annotated[float, Field(ge=-4, le=4)]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _inside(self) -> "GridSpec":
         if not self.low <= self.center <= self.high:
             raise ValueError(f"center {self.center} must lie between low {self.low} and high {self.high}")
+        if self.high - self.low < 4 * self.step:
+            raise ValueError(
+                f"low {self.low} to high {self.high} leaves fewer than 5 points of step {self.step}, too few for an "
+                "optimum; widen the bounds or take a smaller step"
+            )
         return self
 
 
@@ -57,8 +63,8 @@ class PanelSpec(Spec):
     """
 
     axis: AxisName
-    sizes: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=2)]
-    seeds: tuple[Annotated[int, Field(ge=1, le=1000)], ...]
+    sizes: Annotated[tuple[Annotated[int, Field(ge=1, strict=True)], ...], Field(min_length=2)]
+    seeds: tuple[Annotated[int, Field(ge=1, le=1000, strict=True)], ...]
     parametrizations: Annotated[tuple[ParametrizationChoice, ...], Field(min_length=1)]
     grid: GridSpec = GridSpec()
 
@@ -73,14 +79,19 @@ class PanelSpec(Spec):
         labels = [choice.label for choice in self.parametrizations]
         if len(set(labels)) != len(labels):
             raise ValueError(f"parametrizations {labels} repeat")
+        known = {*labels, *(choice.name for choice in self.parametrizations)}
+        if unknown := sorted(self.grid.center_slope.keys() - known):
+            raise ValueError(
+                f"grid.center_slope names {unknown[0]!r}, which this panel does not train; it has {', '.join(labels)}"
+            )
         return self
 
 
 class TargetSpec(Spec):
     """The size to recommend settings for, and to forecast the loss of."""
 
-    width: Annotated[int, Field(ge=1)] | None = None
-    depth: Annotated[int, Field(ge=1)] | None = None
+    width: Size | None = None
+    depth: Depth | None = None
 
 
 class StudySpec(Spec):
@@ -104,7 +115,7 @@ class StudySpec(Spec):
     time_budget_s: Annotated[float, Field(gt=0)] | None = None
 
     @model_validator(mode="after")
-    def _panels_start_at_or_above_base(self) -> "StudySpec":
+    def _no_panel_stands_twice(self) -> "StudySpec":
         seen: set[tuple[str, str]] = set()
         for panel in self.panels:
             for choice in panel.parametrizations:

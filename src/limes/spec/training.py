@@ -36,8 +36,8 @@ class OptimizerSpec(Spec):
 class TrainingSpec(Spec):
     """Length, batch, schedule, clipping, evaluation and loss of one run."""
 
-    steps: Annotated[int, Field(ge=1)] = 200
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    steps: Annotated[int, Field(ge=1, le=1_000_000_000, strict=True)] = 200
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000, strict=True)] = 8
     optimizer: OptimizerSpec = OptimizerSpec()
     schedule: Literal["linear", "cosine", "wsd", "constant"] = "linear"
     warmup_steps: Annotated[int, Field(ge=0)] = 20

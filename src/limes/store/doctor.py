@@ -102,7 +102,11 @@ def _check_study(connection: sqlite3.Connection, folder: Path, repair: bool) -> 
     if row is None:
         return [Finding(severity=_NOTE, sentence=f"{folder}: the store holds no study yet")]
     try:
-        if json.loads(path.read_bytes()) == json.loads(row["value"]):
+        kept = json.loads(row["value"])
+    except ValueError:
+        return [_mend_study(connection, path, repair)]
+    try:
+        if json.loads(path.read_bytes()) == kept:
             return []
         problem = f"{path}: differs from the study in the database, which counts"
     except (OSError, ValueError):
@@ -110,6 +114,20 @@ def _check_study(connection: sqlite3.Connection, folder: Path, repair: bool) -> 
     if repair:
         write_atomically(path, row["value"].encode())
     return [Finding(severity=_DEBRIS, sentence=problem, repaired=repair)]
+
+
+def _mend_study(connection: sqlite3.Connection, path: Path, repair: bool) -> Finding:
+    """The study in the database is damaged: take the file's, if that can be read."""
+    problem = "the study in the database is not readable"
+    try:
+        text = path.read_text()
+        json.loads(text)
+    except (OSError, ValueError):
+        return Finding(severity=_DAMAGE, sentence=f"{problem}, and neither is {path}; the study is lost")
+    if repair:
+        with transaction(connection):
+            connection.execute("UPDATE meta SET value = ? WHERE name = 'study'", (text,))
+    return Finding(severity=_DAMAGE, sentence=f"{problem}; {path} has it", repaired=repair)
 
 
 def _check_leases(connection: sqlite3.Connection, folder: Path, repair: bool) -> list[Finding]:

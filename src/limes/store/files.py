@@ -26,6 +26,8 @@ def write_atomically(path: Path, data: bytes) -> str:
     Raises:
         StoreError: The disk is full, or the folder cannot be written.
     """
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder, a file was to be written there; give another path")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -84,8 +84,8 @@ _SENTENCES = {
     sqlite3.SQLITE_PERM: "access is not permitted; check the owner and the mode of the folder",
     sqlite3.SQLITE_BUSY: f"another process has held it for over {BUSY_SECONDS:.0f} s; end that process and try again",
     sqlite3.SQLITE_LOCKED: "another process holds it; end that process and try again",
-    sqlite3.SQLITE_NOTADB: "it is not a SQLite database; move it away, then rebuild it with `limes doctor --repair`",
-    sqlite3.SQLITE_CORRUPT: "it is damaged; move it away, then rebuild it with `limes doctor --repair`",
+    sqlite3.SQLITE_NOTADB: "it is not a SQLite database; `limes doctor --repair` sets it aside and rebuilds it",
+    sqlite3.SQLITE_CORRUPT: "it is damaged; `limes doctor --repair` sets it aside and rebuilds it",
     sqlite3.SQLITE_IOERR: "reading or writing it failed; check the disk",
 }
 
@@ -169,7 +169,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, *, create: bool) -> Non
                         connection.execute(statement)
                 connection.execute("INSERT INTO meta VALUES ('schema_version', ?)", (str(VERSION),))
     if "meta" not in _tables(connection):
-        raise StoreError(f"{path}: it is a SQLite database of something else; give the folder of a limes run")
+        what = "a SQLite database of something else" if _tables(connection) else "empty"
+        raise StoreError(f"{path}: it is {what}; give the folder of a limes run, or `limes doctor --repair` it")
     row = connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").fetchone()
     found = row["value"] if row else "none"
     if found != str(VERSION):

@@ -105,7 +105,13 @@ class Store:
         text = self.note("study")
         if text is None:
             raise StoreError(f"{self.folder}: it holds no study; start one with `limes sweep` or `limes transfer`")
-        return json.loads(text)
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise StoreError(
+                f"{self.folder / FILE_NAME}: the study in it is not readable; `limes doctor --repair` takes it from "
+                f"{STUDY_FILE}, if that is whole"
+            ) from None
 
     def set_note(self, name: str, value: str) -> None:
         """Keep a line of provenance (versions, base folder, ...)."""
