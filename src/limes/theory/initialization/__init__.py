@@ -21,9 +21,11 @@ from limes.theory.initialization.prior import (
     sample_prior,
     solve_prior,
 )
+from limes.theory.initialization.residual import ResidualProblem, ResidualResult, solve_residual
 from limes.theory.initialization.shapes import ShapedReLU, ShapedSmooth
 from limes.theory.initialization.simulate_covariance import simulate_covariance
 from limes.theory.initialization.simulate_prior import simulate_prior
+from limes.theory.initialization.simulate_residual import ResidualSimulation, simulate_residual
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,6 +78,17 @@ INITIALIZATION_MODELS: Mapping[str, InitializationModel] = MappingProxyType(
             solve_options={"num_paths": 16, "num_steps": 10},
             simulate_options={"width": 8, "num_draws": 4},
         ),
+        "residual_branches": InitializationModel(
+            problem=ResidualProblem,
+            solve=solve_residual,
+            simulate=simulate_residual,
+            scope="residual streams as depth and width grow in either order, for any scaling of the branches",
+            source=Source(title="Hayou, on the infinite-depth limit of finite-width networks", arxiv="2210.00688"),
+            docs="residual_branches.md",
+            example=lambda: ResidualProblem([[1.0, 0.4], [0.4, 2.0]], "linear", depth=6, width=8),
+            solve_options={"times": [0.5, 1.0]},
+            simulate_options={"num_draws": 4},
+        ),
     }
 )
 
@@ -88,6 +101,9 @@ __all__ = [
     "JointLimit",
     "PriorProblem",
     "PriorResult",
+    "ResidualProblem",
+    "ResidualResult",
+    "ResidualSimulation",
     "ShapedReLU",
     "ShapedSmooth",
     "correlation_law",
@@ -97,7 +113,9 @@ __all__ = [
     "sample_prior",
     "simulate_covariance",
     "simulate_prior",
+    "simulate_residual",
     "solve_covariance_sde",
     "solve_prior",
+    "solve_residual",
     "variance_law",
 ]
