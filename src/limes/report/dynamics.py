@@ -167,7 +167,8 @@ def kernel_figure(kernels: Sequence[tuple[str, Array]], *, title: str, name: str
         for j in range(i + 1)
     )
     table = Table(name=name, columns=("kernel", "sample", "other sample", "value"), rows=rows)
-    return Figure(title=title, plot=plot, table=table, caption=caption, height=290)
+    # More maps side by side are smaller ones.
+    return Figure(title=title, plot=plot, table=table, caption=caption, height=290 if len(kernels) < 3 else 240)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
