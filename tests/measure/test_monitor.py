@@ -81,6 +81,27 @@ def test_forward_signs_are_those_of_the_formula(dtype: torch.dtype) -> None:
     assert not any("readout" in name and name.startswith("attention") for name in found)
 
 
+def test_uniform_attention_is_no_rank_collapse() -> None:
+    """Averages over all tokens are alike, whatever the tokens; the stream that they are added to is not."""
+
+    class Averaging(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.value, self.out, self.up = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            v = self.value(x)[:, None]
+            return self.up(x + self.out(F.scaled_dot_product_attention(torch.zeros_like(v), v, v)[:, 0]))
+
+    watch = ForwardWatch(Averaging())
+    with torch.no_grad(), watch.watching():
+        watch.model(torch.randn(4, 6, 8, generator=torch.Generator().manual_seed(0)))
+    found = watch.take()
+    assert {name.partition("/")[2] for name in found if name.startswith("token_similarity/")} == {"value", "up"}
+    assert {name.partition("/")[2] for name in found if name.startswith("effective_rank/")} == {"value", "up"}
+    assert found["token_similarity/up"] < 0.5 and "kurtosis/out" in found
+
+
 def written_out(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Attention as many models spell it."""
     return F.softmax(q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5 + mask, dim=-1) @ v

@@ -45,11 +45,13 @@ class AttentionCall:
         logits: (batch, heads, queries, keys), scale and mask included: -inf (or hugely negative) where closed.
         query: (batch, heads, queries, head_dim); None for attention that is written out.
         key: (batch, heads, keys, head_dim); None for the same.
+        projected: Whether the call includes the output projection, so that no layer takes mixed values.
     """
 
     logits: Tensor
     query: Tensor | None = None
     key: Tensor | None = None
+    projected: bool = False
 
 
 class AttentionCalls(TorchFunctionMode):
@@ -131,7 +133,7 @@ def _multihead(args: Any, kwargs: Any, most: int | None) -> AttentionCall | None
         elif mask.dim() == 3:
             mask = mask.unflatten(0, (-1, heads))[:most]
         logits = logits.masked_fill(mask, float("-inf")) if mask.dtype == torch.bool else logits + mask.detach()
-    return AttentionCall(logits=logits, query=query, key=key)
+    return AttentionCall(logits=logits, query=query, key=key, projected=True)
 
 
 def _softmax(args: Any, kwargs: Any, most: int | None) -> AttentionCall | None:

@@ -55,6 +55,8 @@ class ForwardWatch:
         self.signs: Signs = {}
         self._handles: list[Any] = []
         self._path: list[str] = []
+        # The next layer takes what attention has mixed: under uniform attention its tokens are healthily alike.
+        self._mixed = False
         self._mode: AttentionCalls | None = None
         self._always = False
 
@@ -102,7 +104,7 @@ class ForwardWatch:
 
     def _begin(self, module: nn.Module, args: Any) -> None:
         if self._mode is None and (self._always or torch.is_grad_enabled()):
-            self._path = [""]
+            self._path, self._mixed = [""], False
             self._mode = AttentionCalls(self._attention, max_sequences=self.max_sequences)
             self._mode.__enter__()
 
@@ -140,12 +142,13 @@ class ForwardWatch:
             entering, leaving = main_tensor(args[0]), main_tensor(output)
             if entering is None or leaving is None or entering.dim() < 2:
                 return
+            mixed, self._mixed = self._mixed, False
             with torch.no_grad():
-                self._keep(path, self._layer_signs(entering, leaving, is_image=is_image))
+                self._keep(path, self._layer_signs(entering, leaving, is_image=is_image, mixed=mixed))
 
         return hook
 
-    def _layer_signs(self, entering: Tensor, leaving: Tensor, *, is_image: bool) -> dict[str, Tensor]:
+    def _layer_signs(self, entering: Tensor, leaving: Tensor, *, is_image: bool, mixed: bool) -> dict[str, Tensor]:
         x, y = (tensor.detach()[: self.max_sequences] for tensor in (entering, leaving))
         if is_image and x.dim() > 2:
             x = x.movedim(1, -1).flatten(1, -2)
@@ -157,15 +160,17 @@ class ForwardWatch:
             "kurtosis": kurtosis(x),
             "max_median_ratio": max_median_ratio(x),
             "dead_units": dead_units(x),
-            "effective_rank": effective_rank(rows, kind="participation"),
         }
+        if not mixed:
+            found["effective_rank"] = effective_rank(rows, kind="participation")
         if self.quantization:
             found |= {"int8_error": quantization_error(x, "int8"), "fp8_error": quantization_error(x, "fp8_e4m3")}
-        if x.dim() == 3 and x.shape[1] > 1:
+        if x.dim() == 3 and x.shape[1] > 1 and not mixed:
             found |= {"token_similarity": token_similarity(x), "rank_residual": rank_residual(x)}
         return found
 
     def _attention(self, call: AttentionCall) -> None:
+        self._mixed = not call.projected
         if call.logits.shape[-1] < 2:
             return
         found = attention_statistics(call.logits, query=call.query, key=call.key)
