@@ -95,7 +95,7 @@ SIGNS: Mapping[str, Sign] = MappingProxyType(
         "attention_entropy_lowest_head": Sign(meaning="the same of the most concentrated head of a layer"),
         "attention_entropy_bound": Sign(meaning="least entropy that the logits' norm allows, over the maximum"),
         "max_attention_logit": Sign(
-            meaning="largest absolute attention logit", watch=50.0, danger=100.0, null="below 5", advice=_LOGITS
+            meaning="largest absolute attention logit", watch=50.0, danger=100.0, null="below 10", advice=_LOGITS
         ),
         "head_similarity": Sign(
             meaning="mean cosine between the patterns of two heads of a layer",
