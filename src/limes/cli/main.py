@@ -12,6 +12,7 @@ from limes.cli.abc import abc
 from limes.cli.check import check
 from limes.cli.compare import compare
 from limes.cli.doctor import doctor
+from limes.cli.edge import edge
 from limes.cli.export import export
 from limes.cli.fit import fit
 from limes.cli.inspect import inspect
@@ -49,7 +50,7 @@ def _root(
     pass
 
 
-for command in (transfer, compare, sweep, status, report, plan, check, abc, show, fit, inspect, export, doctor):
+for command in (transfer, compare, sweep, status, report, plan, check, abc, show, fit, inspect, edge, export, doctor):
     app.command()(command)
 app.add_typer(theory)
 

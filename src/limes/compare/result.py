@@ -240,6 +240,7 @@ def rule_sentence(level: float, tolerance: float, prior: float, *, swept: str = 
     return (
         f"The drift is the optimum at the largest size minus that at the smallest, in octaves (log2 of the {swept}), "
         f"with a {level:.0%} Student-t interval from repeated seeds (deviation pooled over the sizes of the "
-        f"panel; a prior deviation of {prior:g} octave where a size has one seed). 'transfers': the whole interval "
-        f"lies within +-{tolerance:g} octave; 'moves': all of it lies outside; otherwise 'undecided'."
+        f"panel; a prior deviation of {prior:g} octave, or more, where a size has one seed), widened by what the "
+        f"choice of points does to the optimum of a lopsided valley. 'transfers': the whole interval lies within "
+        f"+-{tolerance:g} octave; 'moves': all of it lies outside; otherwise 'undecided'."
     )
