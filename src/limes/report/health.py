@@ -124,7 +124,8 @@ def _time_grid(rows: Sequence[HealthRow], logs: Mapping[str, Log]) -> Grid:
                 x, y = (np.array(column, dtype=float) for column in zip(*points))
                 color = category_color(0) if len(logs) == 1 else ramp_color(index, len(logs))
                 lines.append(Line(label=plot_text(name), x=x, y=y, color=color, legend=len(logs) > 1))
-        if lines:
+        # A sign that was zero all along needs no picture.
+        if any(line.y.any() for line in lines):
             figures.append(_with_lines(row.sign, lines))
     return Grid(figures=tuple(figures))
 
