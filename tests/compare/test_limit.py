@@ -83,6 +83,13 @@ def test_momentum_has_no_prediction_and_says_so() -> None:
     assert spread.predicted is None and spread.ratio is None and "momentum is 0.5" in spread.note
 
 
+def test_a_problem_whose_derivatives_do_not_fit_has_no_prediction() -> None:
+    inputs, targets = draw_samples(50, 5)
+    fields = {"depth": 2, "activation": "relu", "gamma0": 1.0, "lr": 0.3, "num_times": 40}
+    spread = _spread(MLPProblem(inputs=inputs, targets=targets, **fields), _networks(), (LAST,))
+    assert spread.predicted is None and "50 samples x 39 steps of relu need about 2000 directions" in spread.note
+
+
 @pytest.mark.parametrize("steps", [2, 3, 5, 24, 1000])
 def test_watched_steps_are_inside_the_run(steps: int) -> None:
     watched = _watched_steps(SPEC.model_copy(update={"steps": steps}))

@@ -34,6 +34,7 @@ from limes.theory.dynamics import (
     MLPProblem,
     Observable,
     finite_width_covariance,
+    predict_cost,
     solve_dmft_mlp,
     solve_static_ntk,
 )
@@ -41,9 +42,9 @@ from limes.theory.dynamics import (
 MIN_RUNS = 4
 NUM_WATCHED_STEPS = 5
 MAX_WATCHED_SAMPLES = 16
-# Beyond this many samples x steps the derivatives of the prediction no longer fit in a few GiB.
-MAX_QUERIES = 1000
-SPREAD_PARTICLES, SPREAD_SCRAMBLES = 512, 2
+# Particles for the predicted spread: so many times the rank. Beyond the largest number the derivatives, which keep
+# every step, take minutes and GiB.
+SPREAD_PARTICLES, SPREAD_SCRAMBLES, SPREAD_MARGIN = (512, 1024), 2, 2.5
 LEVEL = 0.95
 # Several checks stand on a page, and a true theory should pass all of them.
 VERDICT_LEVEL = 0.99
@@ -165,21 +166,21 @@ def _spread(problem: MLPProblem, samples: tuple[WidthSample, ...], steps: tuple[
         measured.append(mean)
         half.append(error)
     predicted, note = None, ""
+    rank = predict_cost(problem, num_particles=2**30, num_scrambles=1).rank
+    particles = next((number for number in SPREAD_PARTICLES if number >= SPREAD_MARGIN * rank), None)
     if problem.momentum:
         note = (
             f"The spread is not predicted: momentum is {problem.momentum:g}, and the theory of finite width covers "
             "plain descent."
         )
-    elif problem.num_samples * (problem.num_times - 1) > MAX_QUERIES:
+    elif particles is None:
         note = (
-            f"The spread is not predicted: {problem.num_samples} samples x {problem.num_times - 1} steps exceed the "
-            f"{MAX_QUERIES} whose derivatives fit in memory."
+            f"The spread is not predicted: {problem.num_samples} samples x {problem.num_times - 1} steps of "
+            f"{problem.activation.name} need about {rank} directions, and the derivatives of so many do not fit."
         )
     else:
         watched = [Observable(kind="output", time=t, sample=mu) for t in steps for mu in range(count)]
-        covariance = finite_width_covariance(
-            problem, watched, num_particles=SPREAD_PARTICLES, num_scrambles=SPREAD_SCRAMBLES
-        )
+        covariance = finite_width_covariance(problem, watched, num_particles=particles, num_scrambles=SPREAD_SCRAMBLES)
         predicted = np.diag(covariance).reshape(len(steps), count).mean(1)
     ratio = None
     if predicted is not None:
