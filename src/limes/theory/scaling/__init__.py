@@ -11,6 +11,7 @@ from typing import Any
 
 from limes.core.source import Source
 from limes.theory.scaling.exponents import (
+    PHASES,
     PhaseMap,
     ScalingExponents,
     SGDPhase,
@@ -110,6 +111,7 @@ SCALING_MODELS: Mapping[str, ScalingModel] = MappingProxyType(
 )
 
 __all__ = [
+    "PHASES",
     "SCALING_MODELS",
     "Allocation",
     "Bottlenecks",

@@ -128,6 +128,28 @@ def balance(terms: Sequence[PowerTerm], cost: Mapping[str, float]) -> Allocation
     if unknown or not cost or not all(value > 0 for value in cost.values()):
         raise SpecError(f"cost {dict(cost)}: expected positive powers for some of {', '.join(RESOURCES)}")
     names = list(cost)
+    shares = _two_shares(terms, cost) if len(names) == 2 else _program(terms, cost)
+    if shares is None:
+        raise SpecError(f"the terms {[term.name for term in terms]} have no best allocation: one falls with nothing")
+    loss = max(term.exponent(shares) for term in terms)
+    limits = tuple(term.name for term in terms if abs(term.exponent(shares) - loss) < 1e-9)
+    return Allocation(loss=loss, shares=shares, limits=limits)
+
+
+def _two_shares(terms: Sequence[PowerTerm], cost: Mapping[str, float]) -> dict[str, float] | None:
+    """The optimum on a line: the largest of a few linear functions is least at an end, or where two of them meet."""
+    (one, first), (two, second) = cost.items()
+    # exponent = start + rise * u for a share u / first of the budget's exponent on resource one.
+    lines = [(getattr(t, two) / second, getattr(t, one) / first - getattr(t, two) / second) for t in terms]
+    points = [0.0, 1.0]
+    for i, (start, rise) in enumerate(lines):
+        points += [(other - start) / (rise - slope) for other, slope in lines[:i] if rise != slope]
+    best = min((u for u in points if 0.0 <= u <= 1.0), key=lambda u: max(start + rise * u for start, rise in lines))
+    return {one: best / first, two: (1.0 - best) / second}
+
+
+def _program(terms: Sequence[PowerTerm], cost: Mapping[str, float]) -> dict[str, float] | None:
+    names = list(cost)
     # Variables: exponent of the loss, then those of the resources. Minimize the loss under term <= loss for all terms.
     rows = np.array([[-1.0, *(getattr(term, name) for name in names)] for term in terms])
     equal = np.array([[0.0, *(cost[name] for name in names)]])
@@ -141,8 +163,4 @@ def balance(terms: Sequence[PowerTerm], cost: Mapping[str, float]) -> Allocation
         bounds=bounds,
         method="highs",
     )
-    if found.status != 0:
-        raise SpecError(f"the terms {[term.name for term in terms]} have no best allocation: {found.message}")
-    loss, shares = float(found.x[0]), dict(zip(names, (float(v) for v in found.x[1:]), strict=True))
-    limits = tuple(term.name for term in terms if abs(term.exponent(shares) - loss) < 1e-9)
-    return Allocation(loss=loss, shares=shares, limits=limits)
+    return dict(zip(names, (float(v) for v in found.x[1:]), strict=True)) if found.status == 0 else None
