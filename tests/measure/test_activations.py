@@ -69,7 +69,7 @@ def test_attention_logits_of_multihead_attention_give_its_weights() -> None:
         layer = nn.MultiheadAttention(8, 2, batch_first=batched).double()
         x = drawn(3, 5, 8) if batched else drawn(5, 8)
         wrapped = nn.ModuleDict({"attention": layer})
-        wrapped.forward = lambda y: layer(y, y, y, average_attn_weights=False)[1]
+        wrapped.forward = lambda y, layer=layer: layer(y, y, y, average_attn_weights=False)[1]
         weights = wrapped(x)
         logits = record_forward_pass(wrapped, x).attention["attention"][0]
         torch.testing.assert_close(logits.softmax(-1).reshape(weights.shape), weights)

@@ -38,7 +38,7 @@ def check(
     ] = None,
     seeds: Annotated[int, typer.Option(min=2, max=1000, help="Networks per size.")] = 5,
     steps: Annotated[int, typer.Option(min=1, max=10000, help="Optimizer steps.")] = 3,
-    lr: Annotated[float | None, typer.Option(min=0.0, help="Learning rate at the base. [2e-3; 0.1 for sgd]")] = None,
+    lr: Annotated[float | None, typer.Option(min=0.0, help="Learning rate at the base. [5e-4; 0.1 for sgd]")] = None,
     weight_decay: Annotated[float, typer.Option(min=0.0, help="At the base; what it takes per step is checked.")] = 0.1,
     eps: Annotated[float, typer.Option(min=0.0, help="Epsilon of the optimizer at the base.")] = 1e-8,
     report: Annotated[Path | None, typer.Option(help="Write a page with the plots here, such as check.html.")] = None,

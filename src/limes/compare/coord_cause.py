@@ -145,7 +145,8 @@ def _attention_causes(
     """Attention logits off although queries and keys are right."""
     causes = []
     for name in dict.fromkeys(row.name for row in failed if row.quantity.startswith("attention ")):
-        if any(cause.name.startswith(f"{name}.") for cause in known):
+        inside = [row.name for row in failed if not row.quantity.startswith("attention ")]
+        if any(other.startswith(f"{name}.") for other in [*(cause.name for cause in known), *inside]):
             continue
         parts = [row for row in failed if row.name == name and row.quantity.startswith("attention ")]
         words = " and ".join(

@@ -13,6 +13,7 @@ from torch import nn
 
 from limes.core.errors import PlanError, SpecError
 from limes.parametrize import Parametrization, Plan, PlanRow, plan
+from limes.parametrize.initial import build_real
 from limes.parametrize.sizes import Build, build_on_meta, fields_of, only_more_tensors, shapes_of, with_fields
 from limes.spec.study import ParametrizationChoice
 
@@ -91,14 +92,16 @@ def _corrected(row: PlanRow, factors: Mapping[str, float], share: float) -> Plan
     return replace(row, **{key: getattr(row, key) * factor**share for key, factor in factors.items()})
 
 
-def build_model(build: Build, size: Any, made: Plan) -> nn.Module:
-    """The network of a size, with the attention scale where the plan leaves that to the caller.
+def build_model(build: Build, size: Any, made: Plan, *, seed: int) -> nn.Module:
+    """The network of a size on the CPU, with the attention scale where the plan leaves that to the caller.
+
+    What the constructor draws comes from a forked random state with the given seed.
 
     Raises:
         PlanError: The plan wants another attention scale and `build` has no argument for it.
     """
     if made.attention_scale == 1.0:
-        return build(size)
+        return build_real(build, size, seed=seed)[0]
     try:
         takes = "attention_scale" in inspect.signature(build).parameters
     except (TypeError, ValueError):
@@ -109,8 +112,7 @@ def build_model(build: Build, size: Any, made: Plan) -> nn.Module:
             "attention_scale that multiplies the model's own scale, or plan with attention='fold'"
         )
     wide: Any = build
-    model: nn.Module = wide(size, attention_scale=made.attention_scale)
-    return model
+    return build_real(lambda value: wide(value, attention_scale=made.attention_scale), size, seed=seed)[0]
 
 
 def sizes_between(build: Build, base: Any, target: Any, *, num_sizes: int = 4) -> tuple[list[Any], list[Any]]:

@@ -188,8 +188,14 @@ def measure_network(network: Network, batch: Any, loss: Loss, declaration: Decla
     return {key: value if math.isfinite(value) else math.inf for key, value in result.items()}
 
 
-def _pooled(parts: Mapping[str, list[float]], quantity: str) -> dict[Key, float]:
-    """Root mean square over the layers of each template."""
+def _pooled(parts: Mapping[str, list[float]], quantity: str, *, halfway: bool = False) -> dict[Key, float]:
+    """Root mean square over the layers of each template, or the value of the layer halfway.
+
+    Along the depth, changes build up from layer to layer; their mean would depend on how finely layers divide the
+    depth. Half of the layers lie before the layer halfway at every (even) depth.
+    """
+    if halfway:
+        return {(quantity, template): values[len(values) // 2] for template, values in parts.items()}
     return {
         (quantity, template): (sum(value**2 for value in values) / len(values)) ** 0.5
         for template, values in parts.items()
@@ -201,7 +207,7 @@ def _activations(
 ) -> dict[Key, float]:
     """Sizes at initialization and changes; a module that only hands on what another one returned is left out.
 
-    Of the blocks along the depth the last one counts: a mean over layers would depend on how finely they divide it.
+    Of the blocks along the depth the last one counts.
     """
     sizes: dict[str, list[float]] = {}
     changes: dict[str, list[float]] = {}
@@ -219,7 +225,8 @@ def _activations(
             sizes[name], changes[name] = [], []
         sizes.setdefault(name, []).append(root_mean_square(outputs))
         changes.setdefault(name, []).append(root_mean_square(moved))
-    return _pooled(sizes, "init") | _pooled(changes, "change")
+    deep = declaration.axis == "depth"
+    return _pooled(sizes, "init", halfway=deep) | _pooled(changes, "change", halfway=deep)
 
 
 def _attention(first: Recording, last: Recording, declaration: Declaration) -> dict[Key, float]:
@@ -229,7 +236,8 @@ def _attention(first: Recording, last: Recording, declaration: Declaration) -> d
         moved = [b - a for a, b in zip(logits, last.attention[path])]
         sizes.setdefault(declaration.label(path), []).append(root_mean_square(logits))
         changes.setdefault(declaration.label(path), []).append(root_mean_square(moved))
-    return _pooled(sizes, "attention init") | _pooled(changes, "attention change")
+    deep = declaration.axis == "depth"
+    return _pooled(sizes, "attention init", halfway=deep) | _pooled(changes, "attention change", halfway=deep)
 
 
 def _tensors(network: Network, first: Recording, last: Recording, declaration: Declaration) -> dict[Key, float]:
@@ -255,7 +263,8 @@ def _tensors(network: Network, first: Recording, last: Recording, declaration: D
             add("step", name, root_mean_square([named[name].detach() - network.before[name]]) / rate)
     result: dict[Key, float] = {}
     for quantity, values in parts.items():
-        result.update(_pooled(values, quantity))
+        halfway = declaration.axis == "depth" and quantity == "propagating"
+        result.update(_pooled(values, quantity, halfway=halfway))
     return result
 
 
