@@ -22,10 +22,27 @@ from limes.theory.initialization.prior import (
     solve_prior,
 )
 from limes.theory.initialization.residual import ResidualProblem, ResidualResult, solve_residual
+from limes.theory.initialization.shaped_attention import (
+    ShapedAttentionProblem,
+    ShapedAttentionResult,
+    attention_drift,
+    solve_shaped_attention,
+)
 from limes.theory.initialization.shapes import ShapedReLU, ShapedSmooth
 from limes.theory.initialization.simulate_covariance import simulate_covariance
 from limes.theory.initialization.simulate_prior import simulate_prior
 from limes.theory.initialization.simulate_residual import ResidualSimulation, simulate_residual
+from limes.theory.initialization.simulate_shaped_attention import simulate_shaped_attention
+from limes.theory.initialization.simulate_tokens import simulate_tokens
+from limes.theory.initialization.tokens import (
+    TokenProblem,
+    TokenResult,
+    expected_query_gradient,
+    mean_cosine,
+    query_gradient,
+    solve_tokens,
+    value_gradient,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,6 +106,29 @@ INITIALIZATION_MODELS: Mapping[str, InitializationModel] = MappingProxyType(
             solve_options={"times": [0.5, 1.0]},
             simulate_options={"num_draws": 4},
         ),
+        "rank_collapse": InitializationModel(
+            problem=TokenProblem,
+            solve=solve_tokens,
+            simulate=simulate_tokens,
+            scope="how alike the tokens of a transformer become with depth, for any scaling of its branches",
+            source=Source(
+                title="Noci et al., signal propagation in transformers and rank collapse", arxiv="2206.03126"
+            ),
+            docs="rank_collapse.md",
+            example=lambda: TokenProblem([[1.0, 0.1, 0.0], [0.1, 1.0, 0.0], [0.0, 0.0, 1.0]], 4),
+            simulate_options={"width": 8, "num_draws": 4},
+        ),
+        "shaped_attention": InitializationModel(
+            problem=ShapedAttentionProblem,
+            solve=solve_shaped_attention,
+            simulate=simulate_shaped_attention,
+            scope="covariance of tokens under shaped attention and shaped MLPs, depth over width fixed",
+            source=Source(title="Noci et al., the shaped transformer", arxiv="2306.17759"),
+            docs="shaped_attention.md",
+            example=lambda: ShapedAttentionProblem([[1.0, 0.2], [0.2, 1.0]], 0.5, mlp=ShapedReLU()),
+            solve_options={"num_paths": 16, "num_steps": 12},
+            simulate_options={"width": 8, "num_draws": 4},
+        ),
     }
 )
 
@@ -104,18 +144,31 @@ __all__ = [
     "ResidualProblem",
     "ResidualResult",
     "ResidualSimulation",
+    "ShapedAttentionProblem",
+    "ShapedAttentionResult",
     "ShapedReLU",
     "ShapedSmooth",
+    "TokenProblem",
+    "TokenResult",
+    "attention_drift",
     "correlation_law",
+    "expected_query_gradient",
     "joint_limit",
+    "mean_cosine",
     "prior_log_moments",
     "prior_moment",
+    "query_gradient",
     "sample_prior",
     "simulate_covariance",
     "simulate_prior",
     "simulate_residual",
+    "simulate_shaped_attention",
+    "simulate_tokens",
     "solve_covariance_sde",
     "solve_prior",
     "solve_residual",
+    "solve_shaped_attention",
+    "solve_tokens",
+    "value_gradient",
     "variance_law",
 ]

@@ -155,8 +155,14 @@ def solve_residual(problem: ResidualProblem, times: Any = (1.0,)) -> ResidualRes
     return ResidualResult(times=tau, covariance=covariance, log_growth=growth, log_growth_var=variance, problem=problem)
 
 
-def _dual_matrix(activation: Activation, covariance: Tensor) -> Tensor:
-    """k(H), with the closed form of its diagonal."""
+def dual_matrix(activation: Activation, covariance: Tensor) -> Tensor:
+    """k(H) of a covariance matrix, with the closed form of its diagonal.
+
+    **Source**: Cho & Saul 2009 and Mehler's formula, as in `limes.theory.kernels`. **Accuracy**: that of the dual.
+
+    >>> dual_matrix(get_activation("linear"), torch.eye(2, dtype=torch.float64)).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
     d, dual = covariance.diagonal(), activation.dual
     features = dual.features(d)
     k = dual.pair(features[:, :, None], features[:, None, :], covariance, False)[0]
@@ -175,7 +181,7 @@ def _covariances(problem: ResidualProblem, tau: Real) -> Tensor:
     if problem.phi.name == "linear":
         return torch.from_numpy(np.exp(wanted * math.log1p(strength)))[:, None, None] * h
     for block in range(1, int(wanted.max()) + 1):
-        h = h + strength * _dual_matrix(problem.phi, h)
+        h = h + strength * dual_matrix(problem.phi, h)
         if block in wanted:
             kept[block] = h
     return torch.stack([kept[int(block)] for block in wanted])
@@ -186,7 +192,7 @@ def _integrate(problem: ResidualProblem, tau: Real) -> Tensor:
     m, strength = len(problem.covariance), problem.branch_scale**2
 
     def rate(_: float, state: Real) -> Real:
-        return strength * _dual_matrix(problem.phi, torch.from_numpy(state.reshape(m, m).copy())).numpy().ravel()
+        return strength * dual_matrix(problem.phi, torch.from_numpy(state.reshape(m, m).copy())).numpy().ravel()
 
     end, order = float(tau.max()), np.argsort(tau)
     if end == 0.0:
