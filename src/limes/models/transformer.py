@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from limes.core.errors import SpecError
-from limes.models.attention import Block
+from limes.models.attention import Block, branch_norm
 from limes.models.fill import fill_linear_, fill_normal_, required
 from limes.spec.model import TransformerSpec
 
@@ -21,15 +21,10 @@ class Transformer(nn.Module):
         self.context = spec.context
         self.embedding = nn.Embedding(vocab_size, spec.width)
         self.position = nn.Embedding(spec.context, spec.width)
+        # Outlier-protected blocks have no norms of their own: the stream is normalized once, before them.
+        self.stream_norm = branch_norm(spec.width, protected=spec.block == "pre_norm")
         self.blocks = nn.ModuleList(
-            Block(
-                spec.width,
-                spec.num_heads or spec.width // (spec.head_dim or spec.width),
-                mlp_ratio=spec.mlp_ratio,
-                causal=True,
-                attention_scale=attention_scale,
-                residual_multiplier=residual_multiplier,
-            )
+            Block(spec, causal=True, attention_scale=attention_scale, residual_multiplier=residual_multiplier)
             for _ in range(spec.depth)
         )
         self.norm = nn.LayerNorm(spec.width, eps=1e-5, elementwise_affine=False)
@@ -59,7 +54,7 @@ class Transformer(nn.Module):
         if length > self.context:
             raise SpecError(f"a sequence of {length} tokens is longer than model.context {self.context}")
         # A slice of the table, not a lookup: the positions are the same for every batch.
-        x = self.embedding(tokens) + self.position.weight[:length]
+        x = self.stream_norm(self.embedding(tokens) + self.position.weight[:length])
         for block in self.blocks:
             x = block(x)
         return self.readout(self.norm(x))

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from limes.core.errors import SpecError
-from limes.models.attention import Block
+from limes.models.attention import Block, branch_norm
 from limes.models.fill import fill_linear_, fill_normal_, required, required_shape
 from limes.spec.model import ViTSpec
 
@@ -26,15 +26,10 @@ class ViT(nn.Module):
         num_patches = (height // spec.patch) * (width // spec.patch)
         self.stem = nn.Linear(channels * spec.patch**2, spec.width, bias=False)
         self.position = nn.Parameter(torch.empty(num_patches, spec.width))
+        # Outlier-protected blocks have no norms of their own: the stream is normalized once, before them.
+        self.stream_norm = branch_norm(spec.width, protected=spec.block == "pre_norm")
         self.blocks = nn.ModuleList(
-            Block(
-                spec.width,
-                spec.num_heads or spec.width // (spec.head_dim or spec.width),
-                mlp_ratio=spec.mlp_ratio,
-                causal=False,
-                attention_scale=attention_scale,
-                residual_multiplier=residual_multiplier,
-            )
+            Block(spec, causal=False, attention_scale=attention_scale, residual_multiplier=residual_multiplier)
             for _ in range(spec.depth)
         )
         self.norm = nn.LayerNorm(spec.width, eps=1e-5, elementwise_affine=False)
@@ -51,7 +46,7 @@ class ViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, K)."""
         patches = nn.functional.unfold(images, self.patch, stride=self.patch).transpose(1, 2)
-        x = self.stem(patches) + self.position
+        x = self.stream_norm(self.stem(patches) + self.position)
         for block in self.blocks:
             x = block(x)
         return self.readout(self.norm(x).mean(dim=1))

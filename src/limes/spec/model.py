@@ -20,6 +20,10 @@ class _Attention(Spec):
     width: Size
     head_dim: Size | None = None
     num_heads: Size | None = None
+    # Against growing attention logits: RMS norm with gains on the queries and keys of each head.
+    qk_norm: bool = False
+    # "outlier_protected": no norm inside the blocks, norms on queries and keys, small gains on the branches instead.
+    block: Literal["pre_norm", "outlier_protected"] = "pre_norm"
 
     @model_validator(mode="after")
     def _heads(self) -> "_Attention":

@@ -44,6 +44,8 @@ class TrainingSpec(Spec):
     final_lr_fraction: Annotated[float, Field(ge=0, le=1)] = 0.0
     decay_fraction: Annotated[float, Field(gt=0, le=1)] = 0.2
     clip_norm: Annotated[float, Field(gt=0)] | None = None
+    # Against growing output logits: this times the mean of (log sum exp of the logits)^2 joins the training loss.
+    z_loss: NonNegative = 0.0
     eval_every: Annotated[int, Field(ge=1)] | None = None
     center_output: bool = False
     dtype: Literal["float32", "float64", "bfloat16"] = "float32"

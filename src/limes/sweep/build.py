@@ -73,6 +73,8 @@ class Workbench:
         self.data = data_for(study.data, study.model, study.training, seed=study.first_seed, base_dir=base_dir)
         self.model = fill_model(study.model, self.data, base_dir=base_dir)
         choose_parametrization(study.recommend)
+        if study.training.z_loss and self.data.task == "regression":
+            raise SpecError(f"training.z_loss {study.training.z_loss} is for logits; these data are a regression")
         self._plans: dict[tuple[str, str, int], tuple[ModelSpec, Plan]] = {}
         self._choices: dict[tuple[str, str], ParametrizationChoice] = {
             (panel.axis, choice.label): choice for panel in study.panels for choice in panel.parametrizations

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from limes.core.dtypes import DTYPES
 from limes.core.status import RunStatus
 from limes.spec.training import TrainingSpec
-from limes.train.loss import LOSSES, output_tensor
+from limes.train.loss import LOSSES, output_tensor, z_loss
 from limes.train.probe import Probe
 from limes.train.schedule import lr_factor
 from limes.train.state import History, TrainState
@@ -143,7 +143,11 @@ class _Loop:
                 with torch.no_grad():
                     at_start = output_tensor(self.initial(inputs))
                 outputs = outputs - at_start
-        return self.loss_of(outputs.to(self.dtype), targets)
+        outputs = outputs.to(self.dtype)
+        loss = self.loss_of(outputs, targets)
+        if self.training.z_loss and self.model.training:
+            loss = loss + self.training.z_loss * z_loss(outputs)
+        return loss
 
     def _autocast(self, inputs: Tensor) -> AbstractContextManager[Any]:
         if self.training.dtype != "bfloat16":

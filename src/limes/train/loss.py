@@ -27,6 +27,17 @@ def regression_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     return 0.5 * functional.mse_loss(outputs, targets)
 
 
+def z_loss(logits: Tensor) -> Tensor:
+    """Mean over positions of (log sum exp of the logits)^2; a little of it keeps logits from drifting.
+
+    Args:
+        logits: (..., num_classes).
+
+    Source: arXiv:2204.02311, section 5, with coefficient 1e-4.
+    """
+    return logits.logsumexp(-1).square().mean()
+
+
 UNITS: Mapping[str, str] = {
     "next_token": "nats per token",
     "classification": "nats",
