@@ -28,12 +28,13 @@ from scipy.optimize import minimize
 from limes.laws import LawFit, fit_law
 from limes.laws.backtest import Backtest
 from limes.laws.bootstrap import bootstrap_thetas, residual_std
-from limes.laws.calibrate import RULE, Rule, error_scale, target_base
+from limes.laws.calibrate import RULE, Rule, error_scale, half_widths, target_base
 from limes.laws.interval import extrapolation_decades
 
 FACTORS = (3, 10, 30)
 MIN_TRAIN, MIN_TEST, MAX_ROWS = 8, 1, 6
 LEVEL, MISS = 0.9, 20.0
+FACTOR_GRID = np.arange(1.0, 2.01, 0.05)
 SHRINK = (1.0, 0.5, 0.2)
 FIX_SEEDS, SCORE_SEED = (11, 12), 77
 KINDS = ("limes", "bootstrap of rows", "rows + residuals", "bootstrap of residuals + residuals", "residuals alone")
@@ -133,8 +134,8 @@ def _usual(fit: LawFit, points: dict[str, np.ndarray], unit: object) -> dict[str
 
 
 def fix_rule(found: list[Case]) -> Rule:
-    """The rule of the largest mean log density of held-out errors; `power` is left as it is."""
-    names = [field.name for field in fields(Rule) if field.name != "power"]
+    """The rule of the largest mean log density of held-out errors; `power` and `widen` are left as they are."""
+    names = [field.name for field in fields(Rule) if field.name not in ("power", "widen")]
 
     thin = [_thin(case) for case in found]
 
@@ -189,9 +190,51 @@ def print_scores(found: list[Case]) -> None:
         print(f"limes, {method}: coverage {mean:.3f} over {len(mine)} splits")
 
 
+def print_transfer(found: list[Case]) -> None:
+    """Coverage of each family when the factor of all widths comes from the other families, or is 1."""
+    families = list(dict.fromkeys(case.table.family for case in found))
+    chosen = {name: _factor([case for case in found if case.table.family != name]) for name in families}
+    print(f"factor of widths that makes the mean over tables {LEVEL}: {_factor(found):.2f} of all families; "
+          + ", ".join(f"without {name} {factor:.2f}" for name, factor in chosen.items()))  # fmt: skip
+    rules = {"rule of synthetic laws alone": dict.fromkeys(families, 1.0), "factor from the other families": chosen}
+    for label, factors in rules.items():
+        covers = [_widened(case, factors[case.table.family]) for case in found]
+        logs = [np.log(max(case.width("limes") * _scale(case, factors[case.table.family]), 1e-9)) for case in found]
+        detail = _means(found, covers)
+        mean, width = np.mean(list(detail.values())), 100 * np.exp(_mean_over(found, logs))
+        print(f"{label}: coverage {_mean_over(found, covers):.3f} over tables, {mean:.3f} over families, half width "
+              f"{width:.2f} %; " + ", ".join(f"{name} {value:.2f}" for name, value in detail.items()))  # fmt: skip
+
+
+def _factor(found: list[Case]) -> float:
+    """Smallest factor on a grid at which the mean over tables covers the nominal share."""
+    for factor in FACTOR_GRID:
+        covers = [_widened(case, factor) for case in found]
+        if _mean_over(found, covers) >= LEVEL:
+            return float(factor)
+    return float(FACTOR_GRID[-1])
+
+
+def _scale(case: Case, factor: float) -> float:
+    """What a factor does to the intervals of a case as they are; those for few rows know no factor."""
+    return factor / RULE.widen if case.method == "calibrated" else 1.0
+
+
+def _widened(case: Case, factor: float) -> float:
+    return case.coverage("limes", _scale(case, factor))
+
+
+def _means(found: list[Case], values: list[float]) -> dict[str, float]:
+    families: dict[str, tuple[list[Case], list[float]]] = {}
+    for case, value in zip(found, values):
+        mine = families.setdefault(case.table.family, ([], []))
+        mine[0].append(case)
+        mine[1].append(value)
+    return {name: _mean_over(*mine) for name, mine in families.items()}
+
+
 def _by_family(found: list[Case], kind: str) -> dict[str, float]:
-    families = {case.table.family: [c for c in found if c.table.family == case.table.family] for case in found}
-    return {name: _mean_over(mine, [case.coverage(kind) for case in mine]) for name, mine in families.items()}
+    return _means(found, [case.coverage(kind) for case in found])
 
 
 def _mean_over(found: list[Case], values: list[float]) -> float:
@@ -211,6 +254,7 @@ def main() -> None:
     parser.add_argument("--fix", type=int, default=0, help="fix the rule on this many synthetic tables")
     parser.add_argument("--stack", action="store_true", help="errors of laws, of their stack and of other fitters")
     parser.add_argument("--keep", type=Path, help="pickle the splits here as they come")
+    parser.add_argument("--kept", type=Path, help="splits that --keep wrote, instead of computing them again")
     arguments = parser.parse_args()
     if arguments.stack:
         print_errors(published(arguments.tables))
@@ -220,19 +264,30 @@ def main() -> None:
         tables = chain.from_iterable(synthetic(num // 2, seed=seed) for seed in FIX_SEEDS)
     else:
         tables = synthetic(num, seed=SCORE_SEED) if num else published(arguments.tables)
-    found = []
+    found = [refreshed(case) for case in pickle.loads(arguments.kept.read_bytes())] if arguments.kept else []
     print(f"{'split':56s} rows  error %  width %  covers")
-    for case in cases(tables, one_factor=bool(num)):
+    for case in cases(() if arguments.kept else tables, one_factor=bool(num)):
         found.append(case)
         name, error = f"{case.table.name} /{case.factor}", 100 * np.abs(case.error).mean()
         print(f"{name:56s} {case.num_train:4d} {error:8.2f} {100 * case.width('limes'):8.2f}"
               f" {case.coverage('limes'):7.2f}  {case.method}", flush=True)  # fmt: skip
-        if arguments.keep and len(found) % 10 == 0:
+        if arguments.keep:
             arguments.keep.write_bytes(pickle.dumps([replace_table(kept) for kept in found]))
     if arguments.fix:
         print(fix_rule(found))
     else:
         print_scores(found)
+        if not num:
+            print_transfer(found)
+
+
+def refreshed(case: Case) -> Case:
+    """A kept case with its calibrated interval by the rule of today."""
+    if case.method != "calibrated":
+        return case
+    half = half_widths(error_scale(case.backtest), case.base, case.decades, level=LEVEL)
+    above = {**case.above, "limes": -case.error}
+    return replace(case, above=above, low={**case.low, "limes": -half}, high={**case.high, "limes": half})
 
 
 def replace_table(case: Case) -> Case:
