@@ -3,6 +3,7 @@
 For a reader who knows two numbers of a task: how fast the eigenvalues of its kernel fall, and its target power.
 """
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from limes.report.page import Cell, Figure, Page, Section, Table, Text, write_pa
 from limes.report.style import CATEGORIES, INK, MUTED, RAMP, SURFACE
 from limes.theory.scaling import PHASES, PhaseMap, ScalingExponents, phase_map, scaling_exponents, sgd_phase
 
-_A = np.linspace(1.02, 5.98, 125)
-_B = np.linspace(0.21, 2.97, 93)
+# Steps whose sums do not fall on the borders a = b + 1 and a = 2 b.
+_A = np.arange(1.0217, 5.98, 0.0531)
+_B = np.arange(0.2113, 2.98, 0.0371)
 _COLORS = {
     "Ia": CATEGORIES[1][0],
     "Ib": CATEGORIES[5][0],
@@ -55,9 +57,9 @@ def phase_page(*, a: float | None = None, b: float | None = None) -> Page:
     """
     if (a is None) != (b is None):
         raise SpecError(f"a is {a}, b is {b}: give both, or neither for the map alone")
-    plane = phase_map(_A, _B)
     own = [] if a is None or b is None else [_task_section(a, b)]
     place = None if a is None or b is None else (a, b)
+    plane = _plane()
     maps = Section(
         anchor="map",
         title="The plane of tasks",
@@ -70,6 +72,11 @@ def phase_page(*, a: float | None = None, b: float | None = None) -> Page:
         sections=(*own, maps, _reading()),
         footer="Theory: docs/theory/scaling_exponents.md.",
     )
+
+
+@functools.cache
+def _plane() -> PhaseMap:
+    return phase_map(_A, _B)
 
 
 def _answer(a: float | None, b: float | None) -> tuple[str, ...]:
