@@ -169,6 +169,13 @@ def test_restarts_find_the_same_values() -> None:
         torch.testing.assert_close(found.values, exact, rtol=1e-9, atol=0)
 
 
+def test_a_tolerance_below_rounding_stops_and_says_so() -> None:
+    model, batch = made("mlp", torch.float32)
+    found = sharpness(model, squared, batch, tolerance=1e-12)
+    exact = torch.linalg.eigvalsh(dense(*made("mlp")))[-1].item()
+    assert found.value == pytest.approx(exact, rel=1e-5) and found.num_products < 100
+
+
 def diagonal(values: Tensor) -> tuple[nn.Module, object]:
     model = nn.Linear(len(values), 1, bias=False).double()
     return model, lambda module, _: 0.5 * (values * module.weight.square()).sum()

@@ -6,11 +6,14 @@ Letters: n dimension, V (n, j) orthonormal basis, A the operator, T (j, j) = V' 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import sqrt
 
 import torch
 from torch import Tensor
 
 Product = Callable[[Tensor], Tensor]
+# Products without progress, once the residual is small, after which it will not get smaller.
+PATIENCE = 15
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,7 +56,8 @@ def largest_eigenpairs(
         max_products: Stop after so many products.
         max_vectors: Basis vectors held in memory; more means fewer products in all.
 
-    Accuracy: residuals are computed from one more product each, not estimated.
+    Accuracy: residuals are computed, not estimated; where the rounding of `product` keeps them above the tolerance, it
+    stops and says that it has not converged.
     """
     n = start.numel()
     num = min(num, n)
@@ -61,6 +65,7 @@ def largest_eigenpairs(
     basis = torch.empty(max_vectors, n, dtype=start.dtype, device=start.device)
     images = torch.empty_like(basis)
     candidate, held, products = start / start.norm(), 0, 0
+    best, since_best = float("inf"), 0
     while True:
         basis[held] = candidate
         images[held] = product(candidate)
@@ -74,6 +79,11 @@ def largest_eigenpairs(
         residuals = rest.double().norm(dim=1)
         small_enough = residuals <= tolerance * ritz.abs().max()
         if (held >= num and bool(small_enough.all())) or products >= max_products or held == n:
+            break
+        largest = residuals.max().item() if held >= num else float("inf")
+        best, since_best = (largest, 0) if largest < 0.9 * best else (best, since_best + 1)
+        if since_best >= PATIENCE and best <= sqrt(torch.finfo(start.dtype).eps) * ritz.abs().max():
+            # The products' own rounding: no tolerance below it can be met.
             break
         # The residual of the first pair that is not done yet: the Krylov direction, and after a restart still it.
         worst = int((~small_enough).double().argmax()) if held >= num else 0
