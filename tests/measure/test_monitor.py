@@ -14,7 +14,7 @@ from torch import nn
 from limes.core.errors import SpecError
 from limes.measure.attention_entropy import attention_statistics
 from limes.measure.features import dead_units, effective_rank, token_similarity
-from limes.measure.health import SIGNS, Level, health_rows
+from limes.measure.health import SIGNS, Level, first_alarms, health_rows
 from limes.measure.monitor import Monitor
 from limes.measure.monitor_probe import MonitorProbe
 from limes.measure.outliers import kurtosis, max_median_ratio
@@ -291,6 +291,9 @@ def test_health_rows() -> None:
     entropy, kurt = health_rows(values)
     assert (entropy.place, entropy.level, entropy.num_bad, entropy.num_places) == ("b", Level.DANGER, 1, 2)
     assert (kurt.place, kurt.level, kurt.num_bad) == ("c", Level.DANGER, 2)
+    log = [(0, {"kurtosis/c": 2.0}), (5, {"kurtosis/c": 20.0}), (9, {"kurtosis/c": 99.0, "logit_max": 60.0})]
+    assert first_alarms(log) == {"kurtosis": (9, "c")}
+    assert first_alarms(log, level=Level.WATCH) == {"kurtosis": (5, "c"), "logit_max": (9, "")}
     with pytest.raises(SpecError, match="wrong"):
         health_rows({"wrong": 1.0})
     for sign in SIGNS.values():

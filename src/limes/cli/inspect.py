@@ -237,10 +237,12 @@ def _show(
         name = list(found)[-1]
         write_health_report(report, judged[name], found[name], subject=name, logs=logs, trends=trends)
     if as_json:
-        print(json.dumps(_as_json(found, judged, trends or {}), indent=1, allow_nan=False))
+        print(json.dumps(_as_json(found, judged, trends or {}, logs or {}), indent=1, allow_nan=False))
         return
     for name, rows in judged.items():
         _print(name, rows)
+        for sign, (step, place) in _alarms((logs or {}).get(name, ())).items():
+            typer.echo(f"  {sign} was first in danger at step {step}{f', {place}' if place else ''}")
     for sign, (_, crossing) in (trends or {}).items():
         typer.echo(f"{sign}: {crossing.sentence}")
     if report is not None:
@@ -259,51 +261,66 @@ def _print(name: str, rows: Sequence["HealthRow"]) -> None:
             typer.echo(f"  {'':7s}{'':31s}-> {row.advice}")
 
 
-def _as_json(found: Mapping[str, Mapping[str, float]], judged: Mapping[str, Any], trends: Mapping[str, Any]) -> Any:
-    from limes.measure.health import SIGNS
-
-    def plain(value: float | None) -> float | None:
-        return value if value is not None and math.isfinite(value) else None
-
+def _as_json(
+    found: Mapping[str, Mapping[str, float]],
+    judged: Mapping[str, Any],
+    trends: Mapping[str, Any],
+    logs: Mapping[str, Any],
+) -> Any:
     return {
         "inspected": [
             {
                 "name": name,
-                "signs": [
-                    {
-                        "sign": row.sign,
-                        "level": row.level.value,
-                        "value": plain(row.value),
-                        "place": row.place,
-                        "watch": SIGNS[row.sign].watch,
-                        "danger": SIGNS[row.sign].danger,
-                        "num_places": row.num_places,
-                        "num_bad": row.num_bad,
-                        "advice": row.advice,
-                    }
-                    for row in judged[name]
-                ],
-                "values": {place: plain(value) for place, value in values.items()},
+                "signs": [_sign_json(row) for row in judged[name]],
+                "values": {place: _finite(value) for place, value in values.items()},
+                "first_danger": {sign: step for sign, (step, _) in _alarms(logs.get(name, ())).items()},
             }
             for name, values in found.items()
         ],
-        "trends": [
-            {
-                "sign": sign,
-                "axis": trend.axis,
-                "slope": trend.slope,
-                "slope_low": trend.interval[0],
-                "slope_high": trend.interval[1],
-                "danger": crossing.danger,
-                "crosses_at": plain(crossing.size),
-                "crosses_low": plain(crossing.low),
-                "crosses_high": plain(crossing.high),
-                "target": crossing.target,
-                "value": plain(crossing.value),
-                "value_low": plain(crossing.value_low),
-                "value_high": plain(crossing.value_high),
-                "sentence": crossing.sentence,
-            }
-            for sign, (trend, crossing) in trends.items()
-        ],
+        "trends": [_trend_json(sign, trend, crossing) for sign, (trend, crossing) in trends.items()],
+    }
+
+
+def _alarms(log: Any) -> dict[str, tuple[int, str]]:
+    from limes.measure.health import first_alarms
+
+    return first_alarms(log)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _sign_json(row: "HealthRow") -> dict[str, Any]:
+    from limes.measure.health import SIGNS
+
+    return {
+        "sign": row.sign,
+        "level": row.level.value,
+        "value": _finite(row.value),
+        "place": row.place,
+        "watch": SIGNS[row.sign].watch,
+        "danger": SIGNS[row.sign].danger,
+        "num_places": row.num_places,
+        "num_bad": row.num_bad,
+        "advice": row.advice,
+    }
+
+
+def _trend_json(sign: str, trend: Any, crossing: Any) -> dict[str, Any]:
+    return {
+        "sign": sign,
+        "axis": trend.axis,
+        "slope": trend.slope,
+        "slope_low": trend.interval[0],
+        "slope_high": trend.interval[1],
+        "danger": crossing.danger,
+        "crosses_at": _finite(crossing.size),
+        "crosses_low": _finite(crossing.low),
+        "crosses_high": _finite(crossing.high),
+        "target": crossing.target,
+        "value": _finite(crossing.value),
+        "value_low": _finite(crossing.value_low),
+        "value_high": _finite(crossing.value_high),
+        "sentence": crossing.sentence,
     }

@@ -6,7 +6,7 @@ Source: limes, docs/diagnostics.md.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -283,3 +283,32 @@ def health_rows(values: Mapping[str, float]) -> list[HealthRow]:
             )
         )
     return rows
+
+
+def first_alarms(
+    log: Sequence[tuple[int, Mapping[str, float]]], *, level: Level = Level.DANGER
+) -> dict[str, tuple[int, str]]:
+    """When and where each sign first reached a level, which may be long before the loss tells.
+
+    Args:
+        log: (step, values) in order, as `read_json_lines` returns them.
+        level: DANGER, or WATCH for either.
+
+    Returns:
+        By sign: step and place, in the order in which they came.
+
+    Raises:
+        SpecError: A sign is unknown.
+
+    Source: limes, docs/diagnostics.md.
+
+    >>> first_alarms([(0, {"logit_max": 1.0}), (10, {"logit_max": 200.0}), (20, {"logit_max": 300.0})])
+    {'logit_max': (10, '')}
+    """
+    wanted = (Level.DANGER,) if level is Level.DANGER else (Level.DANGER, Level.WATCH)
+    found: dict[str, tuple[int, str]] = {}
+    for step, values in log:
+        for row in health_rows(values):
+            if row.level in wanted:
+                found.setdefault(row.sign, (step, row.place))
+    return found

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from limes.compare.scales import Crossing, ScaleTrend
-from limes.measure.health import SIGNS, HealthRow, Level
+from limes.measure.health import SIGNS, HealthRow, Level, first_alarms
 from limes.report.curves import file_stem
 from limes.report.dynamics import Line, line_figure
 from limes.report.page import Block, Card, Cards, Cell, Figure, Folded, Grid, Page, Section, Table, Text, write_page
@@ -57,7 +57,7 @@ def health_page(
     if trends:
         sections.append(Section(anchor="scales", title="Across scales", blocks=_trend_blocks(trends)))
     if logs and any(len(log) > 1 for log in logs.values()):
-        sections.append(Section(anchor="time", title="Over time", blocks=(_time_grid(rows, logs),)))
+        sections.append(Section(anchor="time", title="Over time", blocks=(_alarm_table(logs), _time_grid(rows, logs))))
     sections.append(Section(anchor="places", title="Where", blocks=_place_blocks(rows, values)))
     return Page(
         title=f"limes: health of {subject}",
@@ -111,6 +111,20 @@ def _sign_blocks(rows: Sequence[HealthRow]) -> tuple[Block, ...]:
         ),
     )
     return (Cards(cards=cards), table) if cards else (table,)
+
+
+def _alarm_table(logs: Mapping[str, Log]) -> Table:
+    rows = tuple(
+        (name, sign, step, place or "whole model")
+        for name, log in logs.items()
+        for sign, (step, place) in first_alarms(log).items()
+    )
+    return Table(
+        name="first-danger",
+        title="First in danger" if rows else "Nothing was ever in danger",
+        columns=("run", "sign", "step", "where"),
+        rows=rows,
+    )
 
 
 def _time_grid(rows: Sequence[HealthRow], logs: Mapping[str, Log]) -> Grid:
