@@ -57,7 +57,7 @@ def test_a_rule_that_leaves_one_scale_possible_gives_the_t_distribution() -> Non
     base, decades = np.array([0.004, 0.004]), np.array([0.5, 2.0])
     scale = np.hypot(base, certain.rate * decades**certain.power)
     for level in (0.5, 0.9, 0.99):
-        expected = stats.t.ppf((1 + level) / 2, certain.freedom) * scale
+        expected = stats.t.ppf((1 + level) / 2, certain.freedom) * scale * certain.widen
         assert half_widths(error_scale(None, rule=certain), base, decades, level=level) == pytest.approx(expected)
     density = error_scale(None, rule=certain).log_density(np.array([0.01, -0.02]), base, decades)
     assert density == pytest.approx(stats.t.logpdf(np.array([0.01, -0.02]) / scale, certain.freedom) - np.log(scale))
