@@ -39,7 +39,8 @@ def model(tmp_path, monkeypatch):
 def test_a_check_that_passes_writes_its_page_and_exits_with_zero(limes, model) -> None:
     outcome = limes(
         "check", "my_model.py:build", "--base", "my_model.py:small", "--target", "width=256",
-        "--parametrization", "mup", "--batch", "my_model.py:batch", "--loss", "my_model.py:loss", "--report", "check.html",
+        "--parametrization", "mup", "--batch", "my_model.py:batch", "--loss", "my_model.py:loss",
+        "--report", "check.html",
     )  # fmt: skip
     assert outcome.code == 0, outcome
     assert "passes" in outcome.out
