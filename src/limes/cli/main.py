@@ -15,6 +15,7 @@ from limes.cli.doctor import doctor
 from limes.cli.edge import edge
 from limes.cli.export import export
 from limes.cli.fit import fit
+from limes.cli.init import init
 from limes.cli.inspect import inspect
 from limes.cli.plan import plan
 from limes.cli.report import report
@@ -50,7 +51,23 @@ def _root(
     pass
 
 
-for command in (transfer, compare, sweep, status, report, plan, check, abc, show, fit, inspect, edge, export, doctor):
+for command in (
+    transfer,
+    compare,
+    sweep,
+    status,
+    report,
+    plan,
+    check,
+    abc,
+    show,
+    fit,
+    init,
+    inspect,
+    edge,
+    export,
+    doctor,
+):
     app.command()(command)
 app.add_typer(theory)
 
