@@ -97,16 +97,18 @@ def _gamma(
     data = build_data(run.data, seed=run.seed, batch_size=run.training.batch_size, base_dir=base_dir)
     problem = mlp_problem(run, data)
     name = f"gamma0 {problem.gamma0:g}"
+    # The predicted spread, where there is one, takes about as long again.
+    part = 0.9 if _spread_particles(problem)[0] is None else 0.4
     theory = solve_dmft_mlp(
         problem,
         num_particles=spec.num_particles,
         num_scrambles=spec.num_scrambles,
         field_times=spec.kept_steps,
         two_time=False,
-        progress=lambda share: tell(0.4 * share, f"solving {name}"),
+        progress=lambda share: tell(part * share, f"solving {name}"),
     )
     samples = tuple(_sample(store, problem, rows, width) for width in spec.widths)
-    tell(0.4, f"predicting the spread at {name}")
+    tell(part, f"predicting the spread at {name}")
     watched = _watched_steps(spec)
     spread = _spread(problem, samples, watched)
     tell(1.0, f"compared {name}")
@@ -165,20 +167,9 @@ def _spread(problem: MLPProblem, samples: tuple[WidthSample, ...], steps: tuple[
         mean, error = _mean_and_half_width(_squares(sample, steps, count))
         measured.append(mean)
         half.append(error)
-    predicted, note = None, ""
-    rank = predict_cost(problem, num_particles=2**30, num_scrambles=1).rank
-    particles = next((number for number in SPREAD_PARTICLES if number >= SPREAD_MARGIN * rank), None)
-    if problem.momentum:
-        note = (
-            f"The spread is not predicted: momentum is {problem.momentum:g}, and the theory of finite width covers "
-            "plain descent."
-        )
-    elif particles is None:
-        note = (
-            f"The spread is not predicted: {problem.num_samples} samples x {problem.num_times - 1} steps of "
-            f"{problem.activation.name} need about {rank} directions, and the derivatives of so many do not fit."
-        )
-    else:
+    predicted = None
+    particles, note = _spread_particles(problem)
+    if particles is not None:
         watched = [Observable(kind="output", time=t, sample=mu) for t in steps for mu in range(count)]
         covariance = finite_width_covariance(problem, watched, num_particles=particles, num_scrambles=SPREAD_SCRAMBLES)
         predicted = np.diag(covariance).reshape(len(steps), count).mean(1)
@@ -197,6 +188,23 @@ def _spread(problem: MLPProblem, samples: tuple[WidthSample, ...], steps: tuple[
         predicted=predicted,
         ratio=ratio,
         note=note,
+    )
+
+
+def _spread_particles(problem: MLPProblem) -> tuple[int | None, str]:
+    """Particles for the predicted spread, or None and the reason in words."""
+    if problem.momentum:
+        return None, (
+            f"The spread is not predicted: momentum is {problem.momentum:g}, and the theory of finite width covers "
+            "plain descent."
+        )
+    rank = predict_cost(problem, num_particles=2**30, num_scrambles=1).rank
+    for number in SPREAD_PARTICLES:
+        if number >= SPREAD_MARGIN * rank:
+            return number, ""
+    return None, (
+        f"The spread is not predicted: {problem.num_samples} samples x {problem.num_times - 1} steps of "
+        f"{problem.activation.name} need about {rank} directions, and the derivatives of so many do not fit."  # type: ignore[union-attr]
     )
 
 
