@@ -20,6 +20,7 @@ from limes.cli.inspect import inspect
 from limes.cli.plan import plan
 from limes.cli.report import report
 from limes.cli.show import show
+from limes.cli.spectrum import spectrum
 from limes.cli.status import status
 from limes.cli.sweep import sweep
 from limes.cli.theory import theory
@@ -65,6 +66,7 @@ for command in (
     init,
     inspect,
     edge,
+    spectrum,
     export,
     doctor,
 ):

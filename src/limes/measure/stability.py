@@ -68,6 +68,7 @@ def edge_of_stability(
     **Source**: arXiv:2103.00065; arXiv:2207.14484; limes, docs/diagnostics.md (per-tensor rates and weight decay).
     **Accuracy**: exact for a quadratic and second moments at rest; with differing decoupled decays the largest counts.
 
+    >>> import torch
     >>> net = nn.Linear(1, 1, bias=False)
     >>> step = SGD(net.parameters(), lr=0.5, momentum=0.5)
     >>> found = edge_of_stability(net, lambda m, x: 0.5 * m(x).square().sum(), torch.ones(1, 1), step)
