@@ -9,12 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import ortho_group
 
 from limes.core.rng import stream
+from limes.theory.kernels import ntk_kernel
 from limes.theory.scaling import (
     FeatureLearningProblem,
     Projection,
+    RandomFeatureProblem,
     power_law_problem,
     ridge_equivalent,
     simulate_feature_learning,
@@ -179,4 +182,54 @@ def test_feature_learning(projected):
         assert_limit(widths, runs[:, :, column] / theory[column], 1.0)
     with pytest.raises(AssertionError, match="limit"):
         for column in range(2):
+            assert_limit(widths, runs[:, :, column] / mutant[column], 1.0)
+
+
+def train_on_circle(width, seeds, targets, *, lr, steps, generator):
+    """Training losses (seeds, len(steps)) of ReLU networks with one hidden layer and biases, NTK parametrization."""
+    num_samples = len(targets)
+    theta = 2.0 * math.pi * torch.arange(num_samples, dtype=torch.float64) / num_samples
+    x = math.sqrt(2.0) * torch.stack([theta.cos(), theta.sin()], 1)
+    draw = lambda *shape: torch.randn(*shape, generator=generator, dtype=torch.float64)  # noqa: E731
+    w, b, a, c = draw(seeds, 2, width), draw(seeds, 1, width), draw(seeds, width, 1), draw(seeds, 1, 1)
+    root, bias, y = math.sqrt(2.0 / width), math.sqrt(0.1), torch.tensor(targets)[:, None]
+    start, losses = None, []
+    for step in range(max(steps) + 1):
+        h = x @ w + bias * b
+        active = h.clamp_min(0.0)
+        f = root * active @ a + bias * c
+        start = f if start is None else start
+        error = f - start - y
+        if step in steps:
+            losses.append((error**2).mean((1, 2)))
+        back = root * (error / num_samples) @ a.mT * (h > 0)
+        a = a - lr * root * active.mT @ (error / num_samples)
+        c = c - lr * bias * error.mean(1, keepdim=True)
+        w, b = w - lr * x.T @ back, b - lr * bias * back.sum(1, keepdim=True)
+    return torch.stack(losses, 1).numpy()
+
+
+def test_circle_task_of_trained_relu_networks():
+    """Lazy networks follow the sum over modes of their own kernel, whose exponents `circle_task` gives."""
+    # Small targets keep features still; late steps need widths far beyond these, since errors of the kernel add up.
+    num_samples, widths, steps = 32, (128, 256, 512, 1024), (2, 8, 32)
+    theta = 2.0 * np.pi * np.arange(num_samples) / num_samples
+    points = torch.tensor(math.sqrt(2.0) * np.stack([np.cos(theta), np.sin(theta)], 1))
+    row = ntk_kernel(points[:1], points, depth=1, activation="relu", weight_var=2.0, bias_var=0.1)[0].numpy()
+    lam = np.fft.fft(row).real / num_samples
+    targets = 0.1 * sum(k**-1.0 * np.cos(k * theta) for k in range(1, 9))
+    power = np.abs(np.fft.fft(targets) / num_samples) ** 2
+    lr = 0.7 / lam.max()
+    prediction = solve_random_features(RandomFeatureProblem(lam.clip(0.0), power, lr=lr), steps).test_loss
+    mutant = solve_random_features(RandomFeatureProblem(lam.clip(0.0), power, lr=0.8 * lr), steps).test_loss
+    runs = np.array(
+        [
+            train_on_circle(width, NUM_DRAWS, targets, lr=lr, steps=steps, generator=stream(5, "init", str(width)))
+            for width in widths
+        ]
+    )
+    for column in range(len(steps)):
+        assert_limit(widths, runs[:, :, column] / prediction[column], 1.0)
+    with pytest.raises(AssertionError, match="limit"):
+        for column in range(len(steps)):
             assert_limit(widths, runs[:, :, column] / mutant[column], 1.0)
