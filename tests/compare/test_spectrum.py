@@ -62,7 +62,7 @@ def test_lazy_networks_come_to_the_prediction_and_rich_ones_leave_it() -> None:
     lazy, rich = ([c.deviation for c in study.curves if c.parametrization == name] for name in ("ntk", "mup"))
     assert lazy == sorted(lazy, reverse=True) and lazy[-1] < 0.25 * lazy[0], "sixteen times the width"
     assert rich[-1] > 5 * lazy[-1], "the mutant: features that move are not in the sum"
-    assert "differ by at most" in answer_lines(study)[0]
+    assert "differ by a factor of at most" in answer_lines(study)[0]
     assert [section.anchor for section in spectrum_page(study).sections] == ["loss", "modes", "numbers"]
 
 

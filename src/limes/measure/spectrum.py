@@ -198,9 +198,9 @@ def _slope(bins: list[NDArray[np.int64]], values: Array, level: float) -> tuple[
 def _exponent(modes: NDArray[np.int64], values: Array) -> float:
     """Solve sum of w (value / mean - 1) (1, ln k) = 0 for the mean c k^-e, by Newton's method on its convex potential.
 
-    The power of a single mode scatters like a squared normal number, and a mean of logarithms would be pulled down where
-    a stretch has few modes; this equation is unbiased whatever the scatter. The weights k^-1/2 lie between every mode
-    and every octave counting alike.
+    The power of a single mode scatters like a squared normal number, and a mean of logarithms would be pulled down
+    where a stretch has few modes; this equation is unbiased whatever the scatter. The weights k^-1/2 lie between every
+    mode and every octave counting alike.
     """
     x, y = np.log(modes), values[modes - 1] / values[modes - 1].mean()
     weight, design = modes**-0.5, np.stack([np.ones(len(modes)), x - x.mean()], 1)

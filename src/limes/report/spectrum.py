@@ -25,8 +25,8 @@ def answer_lines(study: SpectrumStudy) -> tuple[str, ...]:
     for name in dict.fromkeys(curve.parametrization for curve in study.curves):
         curves = [curve for curve in study.curves if curve.parametrization == name]
         widths = ", ".join(str(curve.width) for curve in curves)
-        off = ", ".join(f"{np.expm1(curve.deviation):.0%}" for curve in curves)
-        lines.append(f"{name}: trained and predicted loss differ by at most {off} at widths {widths}.")
+        off = ", ".join(f"{np.exp(curve.deviation):.2f}" for curve in curves)
+        lines.append(f"{name}: trained and predicted loss differ by a factor of at most {off} at widths {widths}.")
     widest = max(study.curves, key=lambda curve: curve.width)
     found = widest.exponents
     lines.append(
