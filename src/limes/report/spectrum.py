@@ -108,11 +108,9 @@ def _modes(curves: list[SpectrumCurve], which: str) -> Figure:
     slope = found.b if which == "eigenvalues" else found.a
     window = np.array(found.modes, dtype=float)
     values = getattr(curves[-1].spectrum, which)
-    center = np.sqrt(window[0] * window[1])
-    level = np.exp(np.mean(np.log(values[found.modes[0] - 1 : found.modes[1]])))
-    lines.append(
-        Line(label=f"k^-{slope:.2f}", x=window, y=level * (window / center) ** -slope, color=MUTED[0], dash="dash")
-    )
+    inside = np.arange(found.modes[0], found.modes[1] + 1)
+    level = np.mean(values[inside - 1] * inside**slope)
+    lines.append(Line(label=f"k^-{slope:.2f}", x=window, y=level * window**-slope, color=MUTED[0], dash="dash"))
     title = "Eigenvalues of the tangent kernel" if which == "eigenvalues" else "Power of the target by mode"
     return line_figure(lines, title=title, name=f"modes-{which}", x_title="mode", y_title=which, log_x=True, log_y=True)
 
