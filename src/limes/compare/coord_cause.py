@@ -2,8 +2,9 @@
 
 A wrong setting of one tensor moves everything behind it. So the causes are sought in quantities of single maps, which
 do not see what comes before: the gain of the map at initialization, the gain of its update, and the size of the update
-relative to the learning rate. Both gains off by one power: a multiplier. The gain of the update alone: the learning
-rate, or eps, if the update itself shrinks relative to the learning rate. The gain at initialization alone: the std.
+relative to the learning rate; the latter two in the first step, when no tensor has felt the others yet. Both gains off
+by about one power: a multiplier. The gain of the update alone: the learning rate, or eps, if the update itself shrinks
+relative to the learning rate. The gain at initialization alone: the std.
 
 Source: limes, docs/coord_check.md.
 """
@@ -15,7 +16,9 @@ from limes.parametrize.declared import Declaration, TensorExponents
 
 _RATES = {"hidden": "hidden learning rate", "embedding": "embedding learning rate",
           "readout": "readout learning rate"}  # fmt: skip
-_SAME = 0.25
+# A multiplier moves both gains by the same power, a wrong std only the first one, a wrong learning rate too the second
+# one by twice as much (standard training's readout).
+_LEAST, _MOST = 0.4, 1.5
 Rows = Mapping[tuple[str, str], CoordRow]
 
 
@@ -105,7 +108,7 @@ def _tensor_cause(
     at_init = _off(initial, tolerance) if entry.is_matrix else 0.0
     change = _off(update, tolerance)
     grown = "the width" if declaration.axis == "width" else "the depth"
-    if at_init and abs(at_init - update.excess) < _SAME:
+    if at_init and _LEAST < update.excess / at_init < _MOST:
         words = f"its output at initialization and its update go with {grown} to the powers {at_init:+.2f} and "
         return _multiplier(entry, declaration), f"{words}{update.excess:+.2f} too much"
     if change:

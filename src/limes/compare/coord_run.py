@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from limes.core.errors import SpecError
 from limes.measure import Recording, effective_shrinkage, main_tensor, record_forward_pass, second_order_ratio
-from limes.measure.updates import root_mean_square, split_updates
+from limes.measure.updates import own_effects, root_mean_square, split_updates
 from limes.optim import OPTIMIZERS
 from limes.parametrize import Plan
 from limes.parametrize.declared import Declaration
@@ -102,9 +102,11 @@ class Network:
         self.gradients: dict[str, float] = {}
         self.losses: list[float] = []
         self.owners: dict[str, str] = {}
+        self.own: dict[str, float] = {}
+        self.moved: dict[str, float] = {}
 
-    def train(self, batch: Any, loss: Loss) -> None:
-        """The steps, all on one batch."""
+    def train(self, batch: Any, loss: Loss, first: Recording) -> None:
+        """The steps, all on one batch; what the first one does with each tensor alone is kept for the causes."""
         args, kwargs, targets = split_batch(batch)
         for step in range(self.training.steps):
             output = self.model(*args, **kwargs)
@@ -120,6 +122,12 @@ class Network:
                 }
             for optimizer in self.optimizers:
                 optimizer.step()
+            if step == 0:
+                self.own = own_effects(self.model, self.before, first)
+                self.moved = {
+                    name: root_mean_square([tensor.detach() - self.before[name]])
+                    for name, tensor in self.model.named_parameters()
+                }
 
     def shrinkage(self) -> dict[str, float]:
         """Share of each tensor that weight decay takes per step."""
@@ -175,7 +183,7 @@ def measure_network(network: Network, batch: Any, loss: Loss, declaration: Decla
         By (quantity, template of the module or tensor).
     """
     first = network.record(batch)
-    network.train(batch, loss)
+    network.train(batch, loss, first)
     last = network.record(batch)
     blocks = declaration.blocks if declaration.axis == "depth" else ()
     result = _activations(first, last, declaration, blocks)
@@ -243,7 +251,6 @@ def _attention(first: Recording, last: Recording, declaration: Declaration) -> d
 def _tensors(network: Network, first: Recording, last: Recording, declaration: Declaration) -> dict[Key, float]:
     updates = split_updates(network.model, network.before, first, last)
     rows = {row.name: row for row in network.plan.entries}
-    named = dict(network.model.named_parameters())
     parts: dict[str, dict[str, list[float]]] = {}
 
     def add(quantity: str, name: str, value: float) -> None:
@@ -257,10 +264,10 @@ def _tensors(network: Network, first: Recording, last: Recording, declaration: D
             add("gradient", name, network.gradients[name])
         if update.inputs_before and update.inputs_after:
             add("map init", name, update.output / update.inputs_before)
-            add("map change", name, update.effective / update.inputs_after)
-        rate = network.training.lr * rows[name].lr_scale * network.training.steps
+            add("map change", name, network.own[name] / update.inputs_before)
+        rate = network.training.lr * rows[name].lr_scale
         if rate:
-            add("step", name, root_mean_square([named[name].detach() - network.before[name]]) / rate)
+            add("step", name, network.moved[name] / rate)
     result: dict[Key, float] = {}
     for quantity, values in parts.items():
         halfway = declaration.axis == "depth" and quantity == "propagating"

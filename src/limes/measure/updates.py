@@ -122,6 +122,44 @@ def split_updates(model: nn.Module, before: State, first: Recording, last: Recor
     return result
 
 
+def own_effects(model: nn.Module, before: State, first: Recording) -> dict[str, float]:
+    """What the update of one tensor alone does to the output of its module, at the inputs before training.
+
+    Unlike the effective part, it does not see what the other tensors did meanwhile.
+
+    Args:
+        model: After training; it is left as it is.
+        before: Parameters before training.
+        first: The pass before training.
+
+    Returns:
+        For each parameter name the root mean square of f(p0 but this tensor from p1, x0) - f(p0, x0).
+
+    Source: limes, docs/coord_check.md.
+
+    >>> net = nn.Sequential(nn.Linear(1, 1, bias=False))
+    >>> from limes.measure.activations import record_forward_pass
+    >>> _ = nn.init.constant_(net[0].weight, 1.0)
+    >>> first = record_forward_pass(net, torch.ones(1, 1))
+    >>> _ = nn.init.constant_(net[0].weight, 3.0)
+    >>> own_effects(net, {"0.weight": torch.tensor([[1.0]])}, first)
+    {'0.weight': 2.0}
+    """
+    modules, after = dict(model.named_modules()), dict(model.named_parameters())
+    result = {}
+    with unchanged(model), torch.no_grad():
+        for name in before:
+            path = owner_of(name, first.outputs)
+            if path not in first.outputs:
+                continue
+            cut = len(path) + 1 if path else 0
+            mine = [other for other in before if owner_of(other, first.outputs) == path]
+            state = {other[cut:]: (after[other].detach() if other == name else before[other]) for other in mine}
+            moved = _difference(_call(modules[path], state, first.inputs[path]), first.outputs[path])
+            result[name] = root_mean_square(moved)
+    return result
+
+
 def _difference(first: Iterable[Tensor], second: Iterable[Tensor]) -> list[Tensor]:
     return [a - b for a, b in zip(first, second)]
 
