@@ -193,8 +193,3 @@ def _on_nodes(problem: RandomFeatureProblem, sizes: Sizes, nodes: list[Nodes]) -
     x = follow(modes, sizes, path)[1:].T
     r1 = sample_factor(modes, sizes, path[1:].T, x)
     return integrate(modes, sizes, problem.noise_var, x, omega, r1)
-
-
-def infinite(problem: RandomFeatureProblem) -> bool:
-    """Whether neither width nor samples limit the problem."""
-    return problem.num_features == math.inf and problem.num_samples == math.inf
