@@ -3,7 +3,6 @@
 Source: Bordelon, Atanasov & Pehlevan, arXiv:2402.01092; the contour method is ours, docs/theory/random_features.md.
 """
 
-import math
 import time as clock_time
 from typing import Any
 
@@ -55,6 +54,7 @@ def solve_random_features(
     **Accuracy**: `error` is the change from 3/4 of the nodes, which bounds the quadrature's error; 1e-8 relative or
     better for gradient flow. The mean field itself is exact as N, P and M grow together, and off by O(1/min(N, P)).
 
+    >>> import math
     >>> problem = RandomFeatureProblem([1.0], [1.0])     # one mode, learned as exp(-t)
     >>> round(float(solve_random_features(problem, [1.0]).test_loss[0]), 10), round(math.exp(-2.0), 10)
     (0.1353352832, 0.1353352832)
@@ -100,6 +100,7 @@ def loss_table(
 
     **Source**: as `solve_random_features`. **Accuracy**: 1e-8 relative at 24 nodes.
 
+    >>> import math
     >>> problem = RandomFeatureProblem([1.0], [1.0])
     >>> loss_table(problem, num_features=math.inf, num_samples=math.inf, times=[1.0, 2.0]).round(6).tolist()
     [0.135335, 0.018316]
