@@ -53,9 +53,8 @@ def find_causes(
     for name, entry in sorted(declaration.tensors.items(), key=lambda item: (item[0] in outer, not item[1].is_matrix)):
         if not entry.is_matrix and name.rpartition(".")[0] in blamed:
             continue
-        # Seen at the output of a larger module, its effect passes through others: they are to blame if they are wrong.
-        around = f"{owners.get(name, '')}." if owners.get(name) else ""
-        if name in outer and any(f"{module}.".startswith(around) for module in blamed):
+        # Seen at the output of the whole model only, its effect passes through others: they come first.
+        if name in outer and blamed and not owners.get(name):
             continue
         cause = _tensor_cause(name, entry, table, declaration, tolerance, normalizes=normalizes)
         if cause is not None:
@@ -101,12 +100,14 @@ def _tensor_cause(
     """(setting, words) for one tensor; None where its own map does what is declared."""
     effective = table.get(("effective", name))
     has_map = entry.is_matrix and ("map change", name) in table
-    update = table.get(("map change", name)) if has_map else effective
+    update = table.get(("map change" if has_map else "own change", name)) or effective
     if effective is None or update is None:
         return None
     initial = table.get(("map init", name) if has_map else ("init", name.rpartition(".")[0]))
     at_init = _off(initial, tolerance) if entry.is_matrix else 0.0
     change = _off(update, tolerance)
+    if change and initial is not None and entry.is_matrix and abs(initial.excess) > tolerance:
+        at_init = initial.excess  # with a wrong update beside it, a wide interval is no excuse
     grown = "the width" if declaration.axis == "width" else "the depth"
     if at_init and _LEAST < update.excess / at_init < _MOST:
         words = f"its output at initialization and its update go with {grown} to the powers {at_init:+.2f} and "

@@ -22,7 +22,7 @@ from limes.parametrize.declared import Declaration, TensorExponents
 Target = tuple[float, Bound]
 QUANTITIES = (
     "init", "change", "effective", "propagating", "attention init", "attention change", "second order", "shrinkage",
-    "map init", "map change", "step", "gradient",
+    "map init", "map change", "own change", "step", "gradient",
 )  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def target_of(key: Key, declaration: Declaration, *, decays: bool, outer: Collec
         outer: Tensors whose effect is seen at the output of a larger module only, because no module is their map.
     """
     quantity, name = key
-    if quantity in ("effective", "map init", "map change", "step"):
+    if quantity in ("effective", "map init", "map change", "own change", "step"):
         if name in outer and declaration.features:
             return None  # what a tensor does to the output of other maps behind it has no declared exponent
         return _tensor_target(quantity, declaration.tensors.get(name), declaration)
@@ -208,7 +208,7 @@ def _without_gradient(key: Key, values: Mapping[Key, np.ndarray], declaration: D
     """A vector whose gradient is rounding, such as the bias of the keys, which the softmax does not see."""
     quantity, name = key
     entry = declaration.tensors.get(name)
-    if entry is None or entry.is_matrix or quantity not in ("effective", "map change", "step"):
+    if entry is None or entry.is_matrix or quantity not in ("effective", "map change", "own change", "step"):
         return False
     own = values.get(("gradient", name))
     module = name.rpartition(".")[0]
@@ -259,7 +259,7 @@ def _verdict(
     quantity: str,
     finite: bool,
 ) -> RowVerdict:
-    if declared is None or quantity in ("map init", "map change", "step", "gradient"):
+    if declared is None or quantity in ("map init", "map change", "own change", "step", "gradient"):
         return "shown"
     slope, low, high = found
     if slope is None:

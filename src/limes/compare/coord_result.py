@@ -15,7 +15,8 @@ class CoordRow:
 
     Attributes:
         quantity: init, change, effective, propagating, attention init, attention change, second order, shrinkage (root
-            mean squares of what the name says), or map init, map change, step, gradient (of tensors, for the causes).
+            mean squares of what the name says), or map init, map change, own change, step, gradient
+            (of tensors, for the causes).
         name: Template of a module or a tensor.
         values: (num_sizes, num_seeds).
         slope: Mean over seeds of the slope of log(value) in log(growth); None where a value is zero or not finite.

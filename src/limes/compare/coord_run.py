@@ -260,6 +260,7 @@ def _tensors(network: Network, first: Recording, last: Recording, declaration: D
         network.owners[declaration.label(name)] = declaration.label(update.module)
         add("effective", name, update.effective)
         add("propagating", name, update.propagating)
+        add("own change", name, network.own[name])
         if name in network.gradients:
             add("gradient", name, network.gradients[name])
         if update.inputs_before and update.inputs_after:
