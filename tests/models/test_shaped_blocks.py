@@ -20,11 +20,11 @@ SHARE = 0.1
 def unshaped():
     """The same network with plain softmax attention and plain relu in He scaling, nothing else changed."""
     model = build_shaped_transformer(SPEC, generator=stream(0, "init"), branch_weight=SHARE)
+    generator = stream(1, "init")
     for block in model.blocks:
         block.activation = nn.ReLU()
-        nn.init.normal_(block.down.weight, std=(2.0 / 32) ** 0.5, generator=stream(1, "init"))
-        forward = block.attention.forward
-        block.attention.forward = lambda x, forward=forward, attention=block.attention: plain(x, attention)
+        nn.init.normal_(block.down.weight, std=(2.0 / 32) ** 0.5, generator=generator)
+        block.attention.forward = lambda x, attention=block.attention: plain(x, attention)
     return model
 
 
@@ -65,24 +65,21 @@ def test_activation_keeps_the_mean_square_and_the_block_is_its_formula():
     torch.testing.assert_close(block(x), 0.8 * y + 0.6 * block.down(block.activation(block.up(y))))
 
 
-def test_sixty_four_blocks_keep_tokens_apart_and_train_where_unshaped_ones_collapse():
+def test_sixty_four_blocks_train_and_keep_tokens_apart_where_unshaped_ones_collapse():
     tokens = torch.randint(17, (4, 12), generator=stream(0, "data"))
     shaped = build_shaped_transformer(SPEC, generator=stream(0, "init"), branch_weight=SHARE)
     bare = unshaped()
     profiles = [profile_signal(m, lambda m=m: m(tokens), generator=stream(0, "probe")) for m in (shaped, bare)]
     assert profiles[0].verdict == "stable"
-    assert profiles[1].verdict != "stable" and profiles[1].likeness[-1] > 0.99 > 0.9 > profiles[0].likeness[-1]
-    losses = {}
-    for name, model in (("shaped", shaped), ("bare", bare)):
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        for _ in range(15):
-            loss = nn.functional.cross_entropy(model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
-            losses.setdefault(name, []).append(loss.item())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    fall = {name: values[0] - values[-1] for name, values in losses.items()}
-    assert fall["shaped"] > 0.5 and losses["shaped"][-1] < losses["bare"][-1], losses
+    assert profiles[1].verdict == "collapsing" and profiles[0].likeness[-1] < 0.5
+    losses, optimizer = [], torch.optim.Adam(shaped.parameters(), lr=1e-3)
+    for _ in range(10):
+        loss = nn.functional.cross_entropy(shaped(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] - 0.5, losses
 
 
 @pytest.mark.parametrize(("setting", "value"), [("branch_weight", 0.0), ("branch_weight", 1.5), ("temperature", -1.0)])
