@@ -3,8 +3,10 @@
 import typer
 
 from limes.cli.theory.dmft import dmft
+from limes.cli.theory.features import features
+from limes.cli.theory.phases import phases
 
-COMMANDS = (dmft,)
+COMMANDS = (dmft, features, phases)
 
 theory = typer.Typer(
     name="theory",
