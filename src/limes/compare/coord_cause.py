@@ -149,7 +149,9 @@ def _attention_causes(
     """Attention logits off although queries and keys are right."""
     causes = []
     for name in dict.fromkeys(row.name for row in failed if row.quantity.startswith("attention ")):
+        # Along the depth the logits follow what queries and keys are given; along the width they have their own scale.
         inside = [row.name for row in failed if not row.quantity.startswith("attention ")]
+        inside = inside if declaration.axis == "depth" else []
         if any(other.startswith(f"{name}.") for other in [*(cause.name for cause in known), *inside]):
             continue
         parts = [row for row in failed if row.name == name and row.quantity.startswith("attention ")]
