@@ -117,9 +117,7 @@ def _chain(model: nn.Module) -> tuple[str, dict[str, nn.Module]]:
     """Name and members of the longest list of modules."""
     lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList | nn.Sequential)]
     if not lists:
-        raise SpecError(
-            f"{type(model).__name__} has no nn.ModuleList or nn.Sequential; keep its blocks in one"
-        )
+        raise SpecError(f"{type(model).__name__} has no nn.ModuleList or nn.Sequential; keep its blocks in one")
     name, longest = max(lists, key=lambda pair: len(pair[1]))
     return name, {f"{name}.{i}".lstrip("."): block for i, block in enumerate(longest)}
 

@@ -43,9 +43,9 @@ def feature_page(study: FeatureStudy) -> Page:
     samples = "unlimited samples" if study.num_samples is None else f"{study.num_samples} samples"
     setting = Text(
         lines=(
-            f"Eigenvalues k^-{study.b:g}, target power k^-{study.a:g}, {study.num_modes:,} modes, {samples}, label noise "
-            f"of variance {study.noise_var:g}; gradient flow, time in units of the largest eigenvalue; the loss is "
-            "E(f - y*)^2, without the noise.",
+            f"Eigenvalues k^-{study.b:g}, target power k^-{study.a:g}, {study.num_modes:,} modes, {samples}, label "
+            f"noise of variance {study.noise_var:g}; gradient flow, time in units of the largest eigenvalue; the loss "
+            "is E(f - y*)^2, without the noise.",
         ),
         tone="quiet",
     )
