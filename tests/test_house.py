@@ -13,7 +13,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "limes"
 FILES = sorted(SOURCE.rglob("*.py"))
-MATHEMATICAL = ("limes.laws", "limes.theory.kernels", "limes.theory.dynamics", "limes.theory.scaling")
+MATHEMATICAL = (
+    "limes.laws",
+    "limes.theory.kernels",
+    "limes.theory.dynamics",
+    "limes.theory.scaling",
+    "limes.theory.initialization",
+)
 
 
 def public_functions(path: Path) -> list[ast.FunctionDef]:

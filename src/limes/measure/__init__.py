@@ -6,7 +6,10 @@ from typing import Any
 
 from limes.measure.activations import Recording, main_tensor, record_forward_pass
 from limes.measure.attention_entropy import attention_entropy, attention_statistics, entropy_bound, head_similarity
+from limes.measure.edge_probe import EdgeProbe
 from limes.measure.features import dead_units, effective_rank, preactivation_statistics, rank_residual, token_similarity
+from limes.measure.hessian import hessian_operator
+from limes.measure.hessian_spectrum import SpectralDensity, Trace, hessian_density, hessian_trace
 from limes.measure.kernels import (
     centered_alignment,
     empirical_ntk,
@@ -23,8 +26,11 @@ from limes.measure.optimizer_health import gradient_health, update_sizes
 from limes.measure.outliers import kurtosis, max_median_ratio, official_kurtosis, official_max_median_ratio
 from limes.measure.outputs import output_statistics
 from limes.measure.quantization import quantization_error
+from limes.measure.sharpness import Sharpness, sharpness
 from limes.measure.shrinkage import effective_shrinkage
+from limes.measure.spectrum import SourceCapacity, Spectrum, fit_source_capacity, measure_spectrum
 from limes.measure.spikes import find_spikes
+from limes.measure.stability import EdgeOfStability, edge_of_stability
 from limes.measure.updates import TensorUpdate, second_order_ratio, split_updates
 from limes.measure.weight_spectra import weight_spectrum
 from limes.measure.writers import JsonLines, TensorBoard, WandB, Writer
@@ -64,23 +70,37 @@ DIAGNOSTICS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "find_spikes": find_spikes,
         "lr_sensitivity": lr_sensitivity,
         "weight_spectrum": weight_spectrum,
+        "sharpness": sharpness,
+        "hessian_trace": hessian_trace,
+        "hessian_density": hessian_density,
+        "edge_of_stability": edge_of_stability,
+        "measure_spectrum": measure_spectrum,
+        "fit_source_capacity": fit_source_capacity,
     }
 )
 
 __all__ = [
     "DIAGNOSTICS",
+    "EdgeOfStability",
+    "EdgeProbe",
     "JsonLines",
     "Monitor",
     "MonitorProbe",
     "Recording",
+    "Sharpness",
+    "SourceCapacity",
+    "SpectralDensity",
+    "Spectrum",
     "TensorBoard",
     "TensorUpdate",
+    "Trace",
     "WandB",
     "Writer",
     "attention_entropy",
     "attention_statistics",
     "centered_alignment",
     "dead_units",
+    "edge_of_stability",
     "effective_rank",
     "effective_shrinkage",
     "empirical_ntk",
@@ -89,14 +109,19 @@ __all__ = [
     "feature_movement",
     "find_spikes",
     "fit_critical_batch",
+    "fit_source_capacity",
     "gradient_health",
     "gradient_kernels",
     "gradient_noise_scale",
     "head_similarity",
+    "hessian_density",
+    "hessian_operator",
+    "hessian_trace",
     "kurtosis",
     "lr_sensitivity",
     "main_tensor",
     "max_median_ratio",
+    "measure_spectrum",
     "official_kurtosis",
     "official_max_median_ratio",
     "output_statistics",
@@ -105,6 +130,7 @@ __all__ = [
     "rank_residual",
     "record_forward_pass",
     "second_order_ratio",
+    "sharpness",
     "split_updates",
     "target_alignment",
     "token_similarity",
