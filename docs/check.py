@@ -16,6 +16,8 @@ from limes.parametrize import PARAMETRIZATIONS
 from limes.theory.dynamics import SOLVERS
 from limes.theory.initialization import INITIALIZATION_MODELS
 from limes.theory.kernels import KERNELS
+from limes.theory.scaling import SCALING_MODELS
+from limes.theory.solvable import SOLVABLE_MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,6 +29,8 @@ FAMILIES = {
     "laws": LAWS,
     "solvers": SOLVERS,
     "initialization": INITIALIZATION_MODELS,
+    "scaling": SCALING_MODELS,
+    "solvable": SOLVABLE_MODELS,
     "kernels": KERNELS,
     "diagnostics": DIAGNOSTICS,
 }

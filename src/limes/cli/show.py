@@ -14,6 +14,8 @@ FAMILIES = (
     "laws",
     "solvers",
     "initialization",
+    "scaling",
+    "solvable",
     "kernels",
     "diagnostics",
     "studies",
@@ -66,6 +68,14 @@ def _members(family: str) -> list[tuple[str, str]]:
         from limes.theory.initialization import INITIALIZATION_MODELS
 
         return [(name, f"{member.scope} [{member.source}]") for name, member in INITIALIZATION_MODELS.items()]
+    if family == "scaling":
+        from limes.theory.scaling import SCALING_MODELS
+
+        return [(name, f"{member.scope} [{member.source}]") for name, member in SCALING_MODELS.items()]
+    if family == "solvable":
+        from limes.theory.solvable import SOLVABLE_MODELS
+
+        return [(name, f"{member.scope} [{member.source}]") for name, member in SOLVABLE_MODELS.items()]
     if family == "kernels":
         from limes.theory.kernels import KERNELS
 

@@ -1,0 +1,39 @@
+"""Solvable models against direct simulation, extrapolated in 1/size, each with a mutant that must be rejected."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from limes.core.rng import stream
+from limes.theory.solvable import LinearAttentionProblem, simulate_linear_attention, solve_linear_attention
+from support.stats import assert_limit
+
+pytestmark = pytest.mark.sim
+
+ATTENTION = {
+    "few sequences": LinearAttentionProblem(context_ratio=1.0, task_ratio=0.5, sequence_ratio=0.5, noise_var=0.1),
+    "many, ridge": LinearAttentionProblem(
+        context_ratio=2.0, task_ratio=2.0, sequence_ratio=1.5, noise_var=0.25, ridge=0.3
+    ),
+}
+
+
+def agree(dims, runs, result, metrics):
+    """All metrics against the limit."""
+    for metric in metrics:
+        samples = [getattr(run, metric) for run in runs]
+        assert_limit(dims, np.array(samples), getattr(result, metric))
+
+
+@pytest.mark.parametrize("name", sorted(ATTENTION))
+def test_linear_attention(name):
+    problem, dims, metrics = ATTENTION[name], (12, 16, 20, 28), ("icl_error", "idg_error")
+    runs = [
+        simulate_linear_attention(problem, dim=d, num_draws=40, generator=stream(0, "data", name, str(d))) for d in dims
+    ]
+    agree(dims, runs, solve_linear_attention(problem), metrics)
+    mutant = replace(problem, noise_var=1.3 * problem.noise_var + 0.1)
+    for metric in metrics:
+        with pytest.raises(AssertionError):
+            agree(dims, runs, solve_linear_attention(mutant), (metric,))
