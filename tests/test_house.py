@@ -18,6 +18,7 @@ MATHEMATICAL = (
     "limes.theory.kernels",
     "limes.theory.dynamics",
     "limes.theory.scaling",
+    "limes.theory.solvable",
     "limes.theory.initialization",
 )
 

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from limes.core.rng import stream
-from limes.theory.solvable import LinearAttentionProblem, simulate_linear_attention, solve_linear_attention
+from limes.theory.solvable import (
+    GaussianMixtureProblem,
+    LinearAttentionProblem,
+    simulate_gaussian_mixture,
+    simulate_linear_attention,
+    solve_gaussian_mixture,
+    solve_linear_attention,
+)
 from support.stats import assert_limit
 
 pytestmark = pytest.mark.sim
@@ -37,3 +44,19 @@ def test_linear_attention(name):
     for metric in metrics:
         with pytest.raises(AssertionError):
             agree(dims, runs, solve_linear_attention(mutant), (metric,))
+
+
+@pytest.mark.parametrize("loss", ["logistic", "square"])
+def test_gaussian_mixture(loss):
+    problem = GaussianMixtureProblem(
+        class_weights=[0.5, 0.3, 0.2], means_gram=np.eye(3), sample_ratio=2.0, within_var=0.3, ridge=0.1, loss=loss
+    )
+    dims, metrics = (20, 40, 80, 160), ("test_error", "train_loss")
+    runs = [
+        simulate_gaussian_mixture(problem, dim=d, num_draws=64, generator=stream(0, "data", loss, str(d))) for d in dims
+    ]
+    agree(dims, runs, solve_gaussian_mixture(problem), metrics)
+    mutant = solve_gaussian_mixture(replace(problem, within_var=1.4 * problem.within_var))
+    for metric in metrics:
+        with pytest.raises(AssertionError):
+            agree(dims, runs, mutant, (metric,))

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from limes.core.source import Source
+from limes.theory.solvable.gaussian_mixture import (
+    GaussianMixtureProblem,
+    GaussianMixtureResult,
+    ridge_path,
+    solve_gaussian_mixture,
+)
 from limes.theory.solvable.linear_attention import (
     LinearAttentionProblem,
     LinearAttentionResult,
@@ -17,6 +25,7 @@ from limes.theory.solvable.linear_attention import (
     task_diversity_curve,
 )
 from limes.theory.solvable.simulate_attention import LinearAttentionSimulation, simulate_linear_attention
+from limes.theory.solvable.simulate_mixture import GaussianMixtureSimulation, simulate_gaussian_mixture
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,6 +55,10 @@ class SolvableModel:
     settings: Mapping[str, Any]
 
 
+_MIXTURES = Source(
+    title="Loureiro et al., learning Gaussian mixtures with generalised linear models", arxiv="2106.03791"
+)
+
 _MODELS = (
     SolvableModel(
         name="linear_attention",
@@ -64,18 +77,60 @@ _MODELS = (
             "ridge": 0.05,
         },
     ),
+    SolvableModel(
+        name="gaussian_mixture_logistic",
+        problem=GaussianMixtureProblem,
+        solve=solve_gaussian_mixture,
+        simulate=simulate_gaussian_mixture,
+        metrics=("test_error", "train_loss"),
+        scope="softmax regression on a mixture of up to four Gaussian classes",
+        source=_MIXTURES,
+        docs="gaussian_mixture.md",
+        settings={
+            "class_weights": (0.5, 0.3, 0.2),
+            "means_gram": np.eye(3),
+            "sample_ratio": 2.0,
+            "within_var": 0.3,
+            "ridge": 0.1,
+            "loss": "logistic",
+        },
+    ),
+    SolvableModel(
+        name="gaussian_mixture_square",
+        problem=GaussianMixtureProblem,
+        solve=solve_gaussian_mixture,
+        simulate=simulate_gaussian_mixture,
+        metrics=("test_error", "train_loss"),
+        scope="least squares on one-hot labels of a mixture of up to four Gaussian classes",
+        source=_MIXTURES,
+        docs="gaussian_mixture.md",
+        settings={
+            "class_weights": (0.5, 0.3, 0.2),
+            "means_gram": np.eye(3),
+            "sample_ratio": 2.0,
+            "within_var": 0.3,
+            "ridge": 0.1,
+            "loss": "square",
+        },
+    ),
 )
 
 SOLVABLE_MODELS: Mapping[str, SolvableModel] = MappingProxyType({model.name: model for model in _MODELS})
 
 __all__ = [
     "SOLVABLE_MODELS",
+    "GaussianMixtureProblem",
+    "GaussianMixtureResult",
+    "GaussianMixtureSimulation",
     "LinearAttentionProblem",
     "LinearAttentionResult",
     "LinearAttentionSimulation",
     "SolvableModel",
     "TaskDiversityCurve",
+    "ridge_path",
+    "simulate_gaussian_mixture",
     "simulate_linear_attention",
+    "solve_gaussian_mixture",
     "solve_linear_attention",
     "task_diversity_curve",
 ]
