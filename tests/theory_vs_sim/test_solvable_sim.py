@@ -9,10 +9,13 @@ from limes.core.rng import stream
 from limes.theory.solvable import (
     GaussianMixtureProblem,
     LinearAttentionProblem,
+    QuadraticNetworkProblem,
     simulate_gaussian_mixture,
     simulate_linear_attention,
+    simulate_quadratic_network,
     solve_gaussian_mixture,
     solve_linear_attention,
+    solve_quadratic_network,
 )
 from support.stats import assert_limit
 
@@ -60,3 +63,32 @@ def test_gaussian_mixture(loss):
     for metric in metrics:
         with pytest.raises(AssertionError):
             agree(dims, runs, mutant, (metric,))
+
+
+def test_quadratic_network():
+    """Each time and metric; without what is of second order in lr, or with a little more lr, it must not agree."""
+    problem = QuadraticNetworkProblem(
+        student_overlap=np.eye(4),
+        cross_overlap=0.3 * np.eye(4, 2),
+        teacher_overlap=np.eye(2),
+        lr=0.3,
+        times=[2.0, 6.0, 12.0],
+        noise_var=0.1,
+    )
+    dims = (50, 100, 200, 400)
+    runs = [
+        simulate_quadratic_network(problem, dim=d, num_draws=64, generator=stream(0, "data", "quadratic", str(d)))
+        for d in dims
+    ]
+
+    def check(result, metric, when):
+        samples = np.array([getattr(run, metric)[:, when] for run in runs])
+        assert_limit(dims, samples, getattr(result, metric)[when])
+
+    result = solve_quadratic_network(problem)
+    for metric in ("test_loss", "signal"):
+        for when in range(3):
+            check(result, metric, when)
+    for mutant in (replace(problem, gradient_flow=True), replace(problem, lr=1.15 * problem.lr)):
+        with pytest.raises(AssertionError):
+            check(solve_quadratic_network(mutant), "test_loss", 2)

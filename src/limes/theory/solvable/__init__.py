@@ -24,8 +24,19 @@ from limes.theory.solvable.linear_attention import (
     solve_linear_attention,
     task_diversity_curve,
 )
+from limes.theory.solvable.quadratic_network import (
+    QuadraticNetworkProblem,
+    QuadraticNetworkResult,
+    conserved_quantity,
+    escape_rate,
+    escape_time,
+    final_weights_polar,
+    plateau_loss,
+    solve_quadratic_network,
+)
 from limes.theory.solvable.simulate_attention import LinearAttentionSimulation, simulate_linear_attention
 from limes.theory.solvable.simulate_mixture import GaussianMixtureSimulation, simulate_gaussian_mixture
+from limes.theory.solvable.simulate_quadratic import QuadraticNetworkSimulation, simulate_quadratic_network
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -113,6 +124,24 @@ _MODELS = (
             "loss": "square",
         },
     ),
+    SolvableModel(
+        name="quadratic_network",
+        problem=QuadraticNetworkProblem,
+        solve=solve_quadratic_network,
+        simulate=simulate_quadratic_network,
+        metrics=("test_loss", "signal"),
+        scope="one-pass SGD of two-layer networks with quadratic units: plateau, escape, where it ends",
+        source=Source(title="one-pass SGD of quadratic networks", arxiv="2604.03068"),
+        docs="quadratic_network.md",
+        settings={
+            "student_overlap": np.eye(3),
+            "cross_overlap": 0.2 * np.eye(3, 2),
+            "teacher_overlap": np.eye(2),
+            "lr": 0.1,
+            "times": (0.0, 1.0, 5.0),
+            "noise_var": 0.1,
+        },
+    ),
 )
 
 SOLVABLE_MODELS: Mapping[str, SolvableModel] = MappingProxyType({model.name: model for model in _MODELS})
@@ -125,12 +154,22 @@ __all__ = [
     "LinearAttentionProblem",
     "LinearAttentionResult",
     "LinearAttentionSimulation",
+    "QuadraticNetworkProblem",
+    "QuadraticNetworkResult",
+    "QuadraticNetworkSimulation",
     "SolvableModel",
     "TaskDiversityCurve",
+    "conserved_quantity",
+    "escape_rate",
+    "escape_time",
+    "final_weights_polar",
+    "plateau_loss",
     "ridge_path",
     "simulate_gaussian_mixture",
     "simulate_linear_attention",
+    "simulate_quadratic_network",
     "solve_gaussian_mixture",
     "solve_linear_attention",
+    "solve_quadratic_network",
     "task_diversity_curve",
 ]
