@@ -156,6 +156,22 @@ def test_names_of_classes_do_not_matter_and_units_do_not(loss):
     assert numbers(scaled) == pytest.approx(numbers(found), abs=1e-8)
 
 
+@pytest.mark.parametrize("loss", ["logistic", "square"])
+@pytest.mark.parametrize(("ratio", "within"), [(1.0, 0.02), (50.0, 0.02), (1.0, 5.0), (0.05, 5.0)])
+def test_hard_corners_converge(loss, ratio, within):
+    """Means and bias feed back on each other with a gain of 1/within_var: a plain iteration diverges here."""
+    problem = GaussianMixtureProblem(
+        class_weights=[0.85, 0.15],
+        means_gram=np.eye(2),
+        sample_ratio=ratio,
+        within_var=within,
+        ridge=1e-3,
+        loss=loss,
+    )
+    result = solve_gaussian_mixture(problem)
+    assert result.status is SolveStatus.CONVERGED and 0.0 < result.test_error < 0.6
+
+
 def test_path_in_the_ridge():
     small, large = ridge_path(GOOD, [0.05, 5.0])
     assert small.problem.ridge == 0.05 and small.train_loss < large.train_loss

@@ -122,6 +122,13 @@ def test_the_published_ridgeless_form(tau, alpha, kappa, rho):
     assert solve_linear_attention(problem).icl_error == pytest.approx(published(tau, alpha, kappa, rho), rel=1e-8)
 
 
+@pytest.mark.parametrize("kappa", [1.0, 1.0 + 1e-4, 0.999, 0.01, 100.0])
+@pytest.mark.parametrize("alpha", [0.1, 100.0])
+def test_the_published_form_where_the_spectrum_nearly_touches_zero(kappa, alpha):
+    problem = LinearAttentionProblem(context_ratio=alpha, task_ratio=kappa, sequence_ratio=3.0, noise_var=0.2)
+    assert solve_linear_attention(problem).icl_error == pytest.approx(published(3.0, alpha, kappa, 0.2), rel=1e-9)
+
+
 def test_a_small_ridge_tends_to_none_and_a_huge_one_to_silence():
     for tau in (0.5, 2.0):
         bare = replace(GOOD, sequence_ratio=tau, ridge=0.0)

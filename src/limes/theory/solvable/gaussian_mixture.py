@@ -205,15 +205,20 @@ class _Iteration:
 
     def step(self, state: Real, ridge: float) -> Real:
         p, found = self.problem, self.averages(state)
-        b = self.split(state)[3]
-        inverse = np.linalg.inv(ridge * np.eye(self.size) + p.sample_ratio * p.within_var * found.curvature)
-        mh = p.sample_ratio * found.mean_pull * p.class_weights
-        qh = p.sample_ratio * p.within_var * found.pull_square
-        q = p.within_var * inverse @ (qh + mh @ p.means_gram @ mh.T) @ inverse
-        shift = np.linalg.solve(found.curvature, found.mean_pull @ p.class_weights)
-        return np.concatenate(
-            [(inverse @ mh @ p.means_gram).ravel(), q.ravel(), (p.within_var * inverse).ravel(), b + shift]
-        )
+        m, _, _, b = self.split(state)
+        alpha, rho, curvature, gram = p.sample_ratio, p.class_weights, found.curvature, p.means_gram
+        inverse = np.linalg.inv(ridge * np.eye(self.size) + alpha * p.within_var * curvature)
+        # Means and bias react to each other through the pull with a gain of 1/within_var: their first-order answer,
+        # pull - curvature (change), is solved for instead of iterated. The fixed points are the same.
+        spread = np.diag(rho) - np.outer(rho, rho)
+        target = alpha * inverse @ (found.mean_pull + curvature @ m) @ spread @ gram
+        gain = np.kron(alpha * inverse @ curvature, (spread @ gram).T)
+        new = np.linalg.solve(np.eye(gain.shape[0]) + gain, target.ravel()).reshape(m.shape)
+        mh = alpha * (found.mean_pull - curvature @ (new - m)) @ spread
+        qh = alpha * p.within_var * found.pull_square
+        q = p.within_var * inverse @ (qh + mh @ gram @ mh.T) @ inverse
+        shift = np.linalg.solve(curvature, found.mean_pull @ rho) - (new - m) @ rho
+        return np.concatenate([new.ravel(), q.ravel(), (p.within_var * inverse).ravel(), b + shift])
 
     def usable(self, state: Real) -> bool:
         _, q, v, _ = self.split(state)
