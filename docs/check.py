@@ -18,6 +18,7 @@ from limes.theory.initialization import INITIALIZATION_MODELS
 from limes.theory.kernels import KERNELS
 from limes.theory.scaling import SCALING_MODELS
 from limes.theory.solvable import SOLVABLE_MODELS
+from limes.theory.statics import STATICS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,6 +32,7 @@ FAMILIES = {
     "initialization": INITIALIZATION_MODELS,
     "scaling": SCALING_MODELS,
     "solvable": SOLVABLE_MODELS,
+    "statics": STATICS,
     "kernels": KERNELS,
     "diagnostics": DIAGNOSTICS,
 }

@@ -20,6 +20,7 @@ MATHEMATICAL = (
     "limes.theory.scaling",
     "limes.theory.solvable",
     "limes.theory.initialization",
+    "limes.theory.statics",
 )
 
 

@@ -1,5 +1,6 @@
 """`limes show`: the members of each family, with their sources."""
 
+from importlib import import_module
 from typing import Annotated, get_args
 
 import typer
@@ -14,12 +15,22 @@ FAMILIES = (
     "laws",
     "solvers",
     "initialization",
+    "statics",
     "scaling",
     "solvable",
     "kernels",
     "diagnostics",
     "studies",
 )
+
+# Families of theories: module and table. Their members say what they cover; imported only when asked for.
+THEORIES = {
+    "solvers": ("limes.theory.dynamics", "SOLVERS"),
+    "initialization": ("limes.theory.initialization", "INITIALIZATION_MODELS"),
+    "scaling": ("limes.theory.scaling", "SCALING_MODELS"),
+    "solvable": ("limes.theory.solvable", "SOLVABLE_MODELS"),
+    "statics": ("limes.theory.statics", "STATICS"),
+}
 
 
 def show(
@@ -60,22 +71,10 @@ def _members(family: str) -> list[tuple[str, str]]:
         from limes.laws import LAWS
 
         return [(name, f"{law.formula} [{law.source}]") for name, law in LAWS.items()]
-    if family == "solvers":
-        from limes.theory.dynamics import SOLVERS
-
-        return [(name, f"{member.scope} [{member.source}]") for name, member in SOLVERS.items()]
-    if family == "initialization":
-        from limes.theory.initialization import INITIALIZATION_MODELS
-
-        return [(name, f"{member.scope} [{member.source}]") for name, member in INITIALIZATION_MODELS.items()]
-    if family == "scaling":
-        from limes.theory.scaling import SCALING_MODELS
-
-        return [(name, f"{member.scope} [{member.source}]") for name, member in SCALING_MODELS.items()]
-    if family == "solvable":
-        from limes.theory.solvable import SOLVABLE_MODELS
-
-        return [(name, f"{member.scope} [{member.source}]") for name, member in SOLVABLE_MODELS.items()]
+    if family in THEORIES:
+        module, table = THEORIES[family]
+        members = getattr(import_module(module), table)
+        return [(name, f"{member.scope} [{member.source}]") for name, member in members.items()]
     if family == "kernels":
         from limes.theory.kernels import KERNELS
 

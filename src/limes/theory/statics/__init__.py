@@ -1,0 +1,113 @@
+"""Bayesian networks at the end of training: the limits of their posterior as width, or width and data, grow.
+
+Each model is a frozen problem and a solver. `STATICS` is the table of all of them: a new model is one file and one line
+here. They hold in different regimes: `adaptive_kernel` and `adaptive_deep_linear` keep the number of samples fixed and
+let the kernel turn towards the targets (mean-field scaling); `nngp_posterior` is their limit without feature learning;
+`proportional_linear` has as many samples as neurons in NTK scaling, where the kernel only changes its size.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from limes.core.source import Source
+from limes.theory.statics.adaptive import AdaptiveProblem, AdaptiveResult, dual_value, solve_adaptive
+from limes.theory.statics.deep_linear import DeepLinearProblem, DeepLinearResult, solve_deep_linear
+from limes.theory.statics.matrix_saddle import MatrixSaddle, saddle_residual, solve_matrix_saddle
+from limes.theory.statics.nngp import NNGPProblem, NNGPResult, solve_nngp
+from limes.theory.statics.proportional import ProportionalProblem, ProportionalResult, solve_proportional
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StaticsModel:
+    """A row of `STATICS`.
+
+    Args:
+        name: Its key.
+        problem: The class of its problems.
+        solve: problem -> frozen result with `train_mean`, `test_mean` and `log_evidence`.
+        scope: What it covers, in words.
+        source: Where it comes from.
+        docs: Its page in docs/theory.
+        example: A small problem of it.
+    """
+
+    name: str
+    problem: type
+    solve: Callable[..., Any]
+    scope: str
+    source: Source
+    docs: str
+    example: Callable[[], Any]
+
+
+_ADAPTIVE = Source(title="Lauditi, Bordelon & Pehlevan, adaptive kernels", arxiv="2502.07998")
+
+STATICS: Mapping[str, StaticsModel] = MappingProxyType(
+    {
+        "nngp_posterior": StaticsModel(
+            name="nngp_posterior",
+            problem=NNGPProblem,
+            solve=solve_nngp,
+            scope="networks of infinite width in NTK scaling, any depth: a Gaussian process",
+            source=Source(title="Lee et al., deep neural networks as Gaussian processes", arxiv="1711.00165"),
+            docs="bayesian_networks.md",
+            example=lambda: NNGPProblem([[1.0, 0.5], [-0.4, 1.2]], [1.0, -0.5], [[0.3, 0.9]], depth=2),
+        ),
+        "proportional_linear": StaticsModel(
+            name="proportional_linear",
+            problem=ProportionalProblem,
+            solve=solve_proportional,
+            scope="deep linear networks of any widths in NTK scaling, exactly, and with samples growing like width",
+            source=Source(
+                title="Hanin & Zlokapa, Bayesian interpolation with deep linear networks", arxiv="2212.14457"
+            ),
+            docs="bayesian_networks.md",
+            example=lambda: ProportionalProblem(
+                [[1.0, 0.2], [0.2, 1.0]], [1.0, -0.5], [6, 8], kernel_test_train=[[0.5, 0.1]], kernel_test=[1.0]
+            ),
+        ),
+        "adaptive_kernel": StaticsModel(
+            name="adaptive_kernel",
+            problem=AdaptiveProblem,
+            solve=solve_adaptive,
+            scope="one hidden layer that learns features (mean-field, muP), any activation, infinite width",
+            source=_ADAPTIVE,
+            docs="adaptive_kernels.md",
+            example=lambda: AdaptiveProblem([[1.0, 0.5], [-0.4, 1.2]], [1.0, -0.5], [[0.3, 0.9]]),
+        ),
+        "adaptive_deep_linear": StaticsModel(
+            name="adaptive_deep_linear",
+            problem=DeepLinearProblem,
+            solve=solve_deep_linear,
+            scope="deep linear networks that learn features, infinite width: one number in closed form",
+            source=_ADAPTIVE,
+            docs="adaptive_kernels.md",
+            example=lambda: DeepLinearProblem(
+                [[1.0, 0.2], [0.2, 1.0]], [1.0, -0.5], depth=2, kernel_test_train=[[0.5, 0.1]], kernel_test=[1.0]
+            ),
+        ),
+    }
+)
+
+__all__ = [
+    "STATICS",
+    "AdaptiveProblem",
+    "AdaptiveResult",
+    "DeepLinearProblem",
+    "DeepLinearResult",
+    "MatrixSaddle",
+    "NNGPProblem",
+    "NNGPResult",
+    "ProportionalProblem",
+    "ProportionalResult",
+    "StaticsModel",
+    "dual_value",
+    "saddle_residual",
+    "solve_adaptive",
+    "solve_deep_linear",
+    "solve_matrix_saddle",
+    "solve_nngp",
+    "solve_proportional",
+]
