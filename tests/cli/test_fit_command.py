@@ -127,6 +127,8 @@ def test_two_families_of_one_table_are_compared(limes, tmp_path: Path) -> None:
         (["--where", "corpus=c4"], "corpus"),
         (["--compute", "flops", "--frontier", "1e21"], "flops"),
         (["--runs", "job"], "job"),
+        (["--loss", "2.4"], "--against"),
+        (["--against", "kind=new", "--out", "x.json"], "--out"),
         (["--objective", "l2"], "l2"),
         (["--predict", "num_params=big,num_tokens=1"], "big"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -62,9 +63,9 @@ def fit(
         raise SpecError(f"--law {law!r}: expected one of {', '.join(LAWS)}")
     if not 0 < level < 1:
         raise SpecError(f"--level {level:g}: expected a probability such as 0.9")
-    for flag, path in (("--report", report), ("--out", out)):
-        if path is not None and not path.resolve().parent.is_dir():
-            raise SpecError(f"{flag} {path}: there is no folder {path.parent}; make it, or give another path")
+    files = {"--report": report, "--out": out}
+    _check_files(files)
+    _check_against(against, loss, files | {"--frontier": frontier, "--predict": predict})
     names = _pairs(columns, "--columns") if columns else {}
     points = {name: [_number(name, text)] for name, text in (_pairs(predict, "--predict") if predict else {}).items()}
     budgets = parse_budgets(frontier) if frontier else []
@@ -107,6 +108,22 @@ def fit(
     for path in (out, report):
         if path is not None:
             typer.echo(f"{path} written")
+
+
+def _check_files(files: Mapping[str, Path | None]) -> None:
+    for flag, path in files.items():
+        if path is not None and not path.resolve().parent.is_dir():
+            raise SpecError(f"{flag} {path}: there is no folder {path.parent}; make it, or give another path")
+
+
+def _check_against(against: str | None, loss: str | None, others: Mapping[str, object]) -> None:
+    """What goes with a comparison of two families, and what does not."""
+    if against is None:
+        if loss is not None:
+            raise SpecError(f"--loss {loss} belongs to --against, which says with what the rows are compared")
+        return
+    if given := [flag for flag, value in others.items() if value is not None]:
+        raise SpecError(f"{given[0]} has no effect with --against; fit the two families one by one, or take --json")
 
 
 def parse_budgets(text: str) -> list[float]:

@@ -14,7 +14,7 @@ def spectrum(
     data: Annotated[
         str, typer.Option(help="digits (parity), gaussian, power_law, teacher, circle, or an .npz file.")
     ] = ("digits"),
-    samples: Annotated[int, typer.Option(min=20, help="Training samples; all of them are in every update.")] = 400,
+    samples: Annotated[int, typer.Option(min=50, help="Training samples; all of them are in every update.")] = 400,
     widths: Annotated[str, typer.Option(help="Separated by commas.")] = "32,128,512",
     parametrizations: Annotated[str, typer.Option(help="Names, separated by commas.")] = "ntk,mup",
     depth: Annotated[int, typer.Option(min=1, help="Hidden layers.")] = 2,

@@ -164,10 +164,16 @@ def _estimate(draws: Array, level: float) -> Estimate:
 
 
 def _verdict(losses: Array, saved: Estimate, level: float) -> str:
-    k = int(np.argmin(losses))
-    span = f"{saved.low[k]:.0%} to {saved.high[k]:.0%} at {level:.0%}"
+    """About the lowest loss that both families reach, with the ends of the interval out of reach said so."""
+    reached = np.flatnonzero(np.isfinite(saved.value))
+    if not len(reached):
+        return f"No loss asked for, down to {losses.min():g}, is reached by both families, whatever the compute."
+    k = int(reached[np.argmin(losses[reached])])
+    ends = ["without bound" if not np.isfinite(end) else f"{end:.0%}" for end in (saved.low[k], saved.high[k])]
+    span = f"{ends[0]} to {ends[1]} at {level:.0%}"
     if saved.low[k] > 0:
         return f"The second family reaches loss {losses[k]:g} with {saved.value[k]:.0%} less compute ({span})."
     if saved.high[k] < 0:
-        return f"The second family needs more compute for loss {losses[k]:g} (saves {span})."
+        times = 1.0 - saved.value[k]
+        return f"The second family needs {times:.2g} times the compute for loss {losses[k]:g} (it saves {span})."
     return f"These runs do not tell which family needs less compute for loss {losses[k]:g} (second saves {span})."

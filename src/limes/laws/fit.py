@@ -103,8 +103,8 @@ class LawFit:
             points: Input name (the law's or the table's) to numbers or arrays.
             level: Probability that the interval should hold a new run.
             noise_std: Known standard deviation of one observation in the target's units, such as between seeds.
-            method: "calibrated" (backtests on the table itself), "posterior" (for few rows), "bootstrap", or "auto",
-                which takes the first of these that the table allows.
+            method: "calibrated" (backtests on the table itself), "posterior" (an average over laws, for few rows and
+                for tables that leave a direction of the parameters open), "bootstrap", or "auto", which chooses.
             seed: Of the resampling behind the interval.
             backtest: What `backtest()` returned, to save its cost when predicting again.
 
@@ -112,7 +112,8 @@ class LawFit:
             A `Prediction`: value, low, high (q,), level, decades of extrapolation (q,).
 
         Raises:
-            DataError: points are malformed. SpecError: level outside (0, 1), or a method the table does not allow.
+            DataError: points are malformed, or vary what no row varies.
+            SpecError: level outside (0, 1), or a method the table does not allow.
 
         Source: limes, docs/laws.md.
         """
@@ -125,8 +126,14 @@ class LawFit:
             method=method,
             runs=self.runs,
             seed=seed,
+            identified=self.identified,
             backtest=backtest,
         )
+
+    @property
+    def identified(self) -> bool:
+        """Whether the table leaves no direction of the parameters open."""
+        return not {"flat_valley", "collinear_design"} & {flag.code for flag in self.flags}
 
     def bootstrap(
         self, num: int, *, generator: Any, kind: str = "rows", noise_std: float | None = None
@@ -220,6 +227,12 @@ def fit_law(
         raise DataError(
             f"{len(rows)} complete rows cannot determine the {len(law.parameters)} parameters of {law.name}; give at "
             "least that many, or a law with fewer parameters"
+        )
+    designs = len(np.unique(np.stack([np.asarray(arrays[name], dtype=float) for name in law.input_names]), axis=1).T)
+    if designs < min(len(law.parameters), 2 * len(law.input_names) + 1):
+        raise DataError(
+            f"{len(rows)} rows hold only {designs} different settings of {', '.join(law.input_names)}, which cannot "
+            f"determine the {len(law.parameters)} parameters of {law.name}; add runs at other sizes"
         )
     row_weights = None if weights is None else _check_weights(weights, rows)
     problem = make_problem(law, arrays, objective=objective, delta=delta, weights=row_weights)

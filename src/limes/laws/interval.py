@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from limes.core.errors import SpecError
+from limes.core.errors import DataError, SpecError
 from limes.laws.backtest import Backtest, run_backtest
 from limes.laws.bootstrap import bootstrap_thetas, residual_std
 from limes.laws.calibrate import error_scale, half_widths, target_base
@@ -18,6 +18,7 @@ METHODS = ("auto", "calibrated", "posterior", "bootstrap")
 # Below these the average over laws covers better than backtests; more so where the noise is known.
 FEW_ROWS, FEW_ROWS_KNOWN_NOISE = 12, 48
 NUM_RESAMPLES = 400
+LARGEST = 1e30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -53,19 +54,22 @@ def predict_interval(
     method: str,
     runs: Index | None,
     seed: int,
+    identified: bool,
     backtest: Backtest | None = None,
 ) -> Prediction:
-    """See `LawFit.predict`."""
+    """See `LawFit.predict`; `identified` says that no direction of the parameters is left open by the table."""
     if not 0 < level < 1:
         raise SpecError(f"level is {level}; give a probability such as 0.9")
     if method not in METHODS:
         raise SpecError(f"method {method!r} is unknown; give one of {', '.join(METHODS)}")
     if method == "posterior" and not problem.law.terms:
         raise SpecError(f"{problem.law.name} is not a sum of power laws; use method='bootstrap' for its interval")
+    _check_reach(problem, points)
     decades = extrapolation_decades(problem, points)
     tails = (0.5, (1 - level) / 2, (1 + level) / 2)
     few = problem.num_rows < (FEW_ROWS if noise_std is None else FEW_ROWS_KNOWN_NOISE)
-    if method == "posterior" or (method == "auto" and few and problem.law.terms):
+    # Backtests hold out rows of the same design: what that design leaves open, they cannot show.
+    if method == "posterior" or (method == "auto" and (few or not identified) and problem.law.terms):
         draws = posterior_draws(problem, points, noise_std=noise_std, theta=solution.theta, seed=seed)
         value, low, high = (draws.quantile(tail) for tail in tails)
         method, evidence = "posterior", f"Average over exponents and floor, {draws.effective:.0f} effective draws."
@@ -80,6 +84,19 @@ def predict_interval(
         low, high = _around(problem, value, half_widths(error_scale(test), base, decades, level=level))
         method, evidence = "calibrated", _evidence(test)
     return Prediction(value=value, low=low, high=high, level=level, decades=decades, method=method, evidence=evidence)
+
+
+def _check_reach(problem: Problem, points: Mapping[str, Array]) -> None:
+    """Refuse points that this table or double precision cannot speak of."""
+    for column in problem.law.inputs:
+        values, known = points[column.name], problem.columns[column.name] * problem.scales[column.name]
+        if column.kind == "log" and not ((values > 1 / LARGEST) & (values < LARGEST)).all():
+            raise DataError(f"points have {column.name} = {values.max():g}; give numbers between 1e-30 and 1e30")
+        if np.ptp(known) <= 1e-9 * np.abs(known).max() and (np.abs(values / known[0] - 1) > 0.01).any():
+            raise DataError(
+                f"every row has {column.name} = {known[0]:g}, so these rows say nothing about {column.name} = "
+                f"{values[np.argmax(np.abs(values / known[0] - 1))]:g}; forecast at that value, or fit a law without it"
+            )
 
 
 def _evidence(test: Backtest) -> str:

@@ -168,7 +168,11 @@ def summarize(
     joined = {name: np.concatenate([ray[name], places.get(name, np.empty(0))]) for name in ray}
     predicted = fit.predict(joined, level, backtest=backtest)
     tell(0.75, "frontier")
-    shapes = _shapes(fit, table, budgets, run=run, compute=compute, level=level, num=num_resamples) if budgets else None
+    shapes = None
+    if budgets:
+        shapes = _shapes(
+            fit, table, budgets, run=run, compute=compute, level=level, num=num_resamples, backtest=backtest
+        )
     tell(0.98, "checklist")
     return Summary(
         fit=fit,
@@ -180,10 +184,18 @@ def summarize(
         ray=ray,
         ray_forecast=_part(predicted, slice(NUM_RAY)),
         shapes=shapes,
-        checks=checklist(fit, _standard_names(table, run=run, compute=compute), points=places or None),
+        checks=checklist(fit, _standard_names(table, run=run, compute=compute), points=_reached(places, shapes)),
         level=level,
         data_hash=data_hash(fit),
     )
+
+
+def _reached(places: Mapping[str, Array], shapes: Shapes | None) -> dict[str, Array] | None:
+    """Every point that the summary speaks of: the forecast's, and the best shapes of the budgets."""
+    if shapes is None:
+        return dict(places) or None
+    best = {TRAINING_FLOPS.first: shapes.frontier.first, TRAINING_FLOPS.second: shapes.frontier.second}
+    return {name: np.concatenate([places.get(name, np.empty(0)), best[name]]) for name in best}
 
 
 def check_budgets(fit: LawFit, budgets: Sequence[float]) -> None:
@@ -192,6 +204,11 @@ def check_budgets(fit: LawFit, budgets: Sequence[float]) -> None:
         raise SpecError(
             f"a frontier needs a law in num_params and num_tokens, but {fit.law.name} reads "
             f"{', '.join(fit.law.input_names)}"
+        )
+    if not fit.identified or any(flag.code == "constant_column" for flag in fit.flags):
+        raise SpecError(
+            "these rows do not determine a compute-optimal shape: parameters and tokens must vary independently of "
+            "each other (run the fit without a frontier for the checklist)"
         )
     bad = [budget for budget in budgets if not (np.isfinite(budget) and budget > 0)]
     if bad:
@@ -258,8 +275,13 @@ def _shapes(
     compute: str | None,
     level: float,
     num: int,
+    backtest: Backtest,
 ) -> Shapes:
     best = frontier(fit, budgets, level=level, num_resamples=num)
+    # What a run of that shape will reach is a forecast like any other: resampling alone would be far too sure.
+    shape = {TRAINING_FLOPS.first: best.first, TRAINING_FLOPS.second: best.second}
+    runs = fit.predict(shape, level, backtest=backtest)
+    best = replace(best, loss=runs.value, low={**best.low, "loss": runs.low}, high={**best.high, "loss": runs.high})
     if len(budgets) > 1:
         approaches = [parametric_optima(fit, np.asarray(budgets), level=level)]
         absent = []

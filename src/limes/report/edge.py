@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from limes.compare.edge import EdgeCurve, EdgeStudy
+from limes.compare.edge import NEAR, EdgeCurve, EdgeStudy
 from limes.report.dynamics import Line, line_figure
 from limes.report.page import Block, Figure, Grid, Page, Section, Table, Text, write_page
 from limes.report.style import MUTED, ramp_color
@@ -54,8 +54,10 @@ def _sentence(study: EdgeStudy, name: str, kind: str) -> str:
     elif study.fades(name, kind):
         rises = ", ".join(f"{curve.growth:.2f}" for curve in curves)
         found = f"sharpening fades with width (the ratio rises by {rises} at widths {widths})"
+    elif max(curve.late for curve in curves) - min(curve.late for curve in curves) > NEAR:
+        found = f"widths differ (ratio {late} at widths {widths})"
     else:
-        found = f"widths differ, or stay away from the edge (ratio {late} at widths {widths})"
+        found = f"all widths are alike, away from the edge (ratio {late} at widths {widths}); more steps may bring them there"
     return f"{name} with {OPTIMIZERS.get(kind, kind)}: {found}."
 
 
@@ -120,7 +122,7 @@ def _table(study: EdgeStudy) -> Table:
         columns=columns,
         rows=rows,
         title="Every network",
-        caption="Late: mean over the last third. Rise: largest ratio less the first.",
+        caption="Late: mean over the last third. Rise: largest ratio less the smallest before it.",
     )
 
 

@@ -38,8 +38,9 @@ def answer_lines(study: SpectrumStudy) -> tuple[str, ...]:
 
 
 def _theory_words(curve: SpectrumCurve) -> str:
-    if curve.theory is None:
-        return " An exponent that is not above 1 leaves the theory's power laws without a meaning here."
+    found = curve.exponents
+    if curve.theory is None or min(found.a_interval[0], found.b_interval[0]) <= 1:
+        return " These intervals reach below 1, where the theory's power laws have no meaning: no exponent is claimed."
     return (
         f" By the theory of random features that is a {curve.theory.task} task, whose lazy loss falls as "
         f"t^-{curve.theory.time:.2f}."
