@@ -61,9 +61,9 @@ class EdgeCurve:
 
     @property
     def growth(self) -> float:
-        """How far the ratio rises at most: its largest value less the smallest before it."""
+        """How far the ratio rises above its first value at most; Adam's first steps are large, and hide some of it."""
         known = self.ratio[np.isfinite(self.ratio)]
-        return float(np.max(known - np.minimum.accumulate(known))) if len(known) else float("nan")
+        return float(known.max() - known[0]) if len(known) else float("nan")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -57,7 +57,7 @@ def _sentence(study: EdgeStudy, name: str, kind: str) -> str:
     elif max(curve.late for curve in curves) - min(curve.late for curve in curves) > NEAR:
         found = f"widths differ (ratio {late} at widths {widths})"
     else:
-        found = f"all widths are alike, away from the edge (ratio {late} at widths {widths}); more steps may bring them there"
+        found = f"all widths are alike, away from the edge (ratio {late} at widths {widths}); more steps may tell"
     return f"{name} with {OPTIMIZERS.get(kind, kind)}: {found}."
 
 
@@ -122,7 +122,7 @@ def _table(study: EdgeStudy) -> Table:
         columns=columns,
         rows=rows,
         title="Every network",
-        caption="Late: mean over the last third. Rise: largest ratio less the smallest before it.",
+        caption="Late: mean over the last third. Rise: largest ratio less the first.",
     )
 
 
