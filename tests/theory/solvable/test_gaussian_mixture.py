@@ -178,6 +178,12 @@ def test_path_in_the_ridge():
     assert numbers(large) == numbers(solve_gaussian_mixture(replace(GOOD, ridge=5.0)))
 
 
+def test_data_without_curvature_left_are_one_sentence():
+    tight = replace(GOOD, class_weights=[0.8, 0.15, 0.05], sample_ratio=3.0, within_var=0.001, ridge=1e-6)
+    with pytest.raises(ConvergenceError, match=r"ridge 1e-06: at ridge .* separated too well; raise the ridge"):
+        solve_gaussian_mixture(tight, num_nodes=24)
+
+
 def test_a_hopeless_tolerance_has_a_status():
     with pytest.raises(ConvergenceError, match=r"mixture at ridge 0.1.*iteration limit") as caught:
         solve_gaussian_mixture(GOOD, tolerance=1e-30, max_iterations=6)

@@ -123,7 +123,7 @@ def solve_gaussian_mixture(
         `GaussianMixtureResult`.
 
     Raises:
-        ConvergenceError: Not converged, and `throw`.
+        ConvergenceError: Not converged, and `throw`; or the data are separated so well that no curvature is left.
 
     **Source**: arXiv:2106.03791; docs/theory/gaussian_mixture.md.
     **Accuracy**: 1e-8 for the square loss and for two classes, 1e-6 for three and four down to ridge 0.01 and 0.1.
@@ -229,7 +229,16 @@ class _Iteration:
         moves: list[Real] = []
         residual = np.inf
         for count in range(1, self.max_iterations + 1):
-            image = self.step(state, ridge)
+            try:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    image = self.step(state, ridge)
+            except np.linalg.LinAlgError:
+                image = np.full_like(state, np.nan)
+            if not np.isfinite(image).all():
+                raise ConvergenceError(
+                    f"mixture with ridge {self.problem.ridge:g}: at ridge {ridge:g} no curvature of the loss is left, "
+                    "the training data are separated too well; raise the ridge"
+                )
             move = image - state
             residual = float(np.abs(move).max() / np.abs(image).max())
             if residual <= tolerance:
