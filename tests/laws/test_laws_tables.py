@@ -56,3 +56,9 @@ def test_parquet_and_json_lines_read_alike(tmp_path: Path) -> None:
         table = read_table(tmp_path / file)
         assert table["N"].dtype == float and table["N"].tolist() == [1e9, 2e9] and np.isnan(table["loss"][1])
         assert table["name"].tolist() == ["a", "b"]
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path) -> None:
+    (tmp_path / "runs.csv").write_text("N,loss,loss\n1,2,3\n2,2,3\n")
+    with pytest.raises(DataError, match="'loss' stands 2 times"):
+        read_table(tmp_path / "runs.csv")

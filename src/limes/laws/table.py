@@ -1,5 +1,6 @@
 """Tables in: a mapping, a DataFrame, or a file (CSV, Parquet, JSON lines; exports of W&B and TensorBoard)."""
 
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ def _read_file(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DataError(f"there is no file {path}; give a CSV, Parquet or JSON-lines table of runs")
     readers: dict[str, Any] = {
-        ".csv": pandas.read_csv,
-        ".tsv": lambda file: pandas.read_csv(file, sep="\t"),
+        ".csv": lambda file: _read_delimited(file, ","),
+        ".tsv": lambda file: _read_delimited(file, "\t"),
         ".parquet": pandas.read_parquet,
         ".jsonl": lambda file: pandas.read_json(file, lines=True),
         ".ndjson": lambda file: pandas.read_json(file, lines=True),
@@ -72,6 +73,8 @@ def _read_file(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path} ends in {path.suffix!r}; give one of {', '.join(readers)}")
     try:
         frame = readers[path.suffix.lower()](path)
+    except DataError:
+        raise
     except (ValueError, OSError) as error:
         raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from error
     if not len(frame):
@@ -81,6 +84,19 @@ def _read_file(path: Path) -> dict[str, NDArray[Any]]:
         run = np.full(len(frame), path.stem, dtype=object)
         return {"run": run} | {TENSORBOARD[name]: column for name, column in table.items()}
     return _one_row_per_step(table)
+
+
+def _read_delimited(path: Path, separator: str) -> Any:
+    import pandas
+
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        names = next(csv.reader(file, delimiter=separator), [])
+    # The reader would rename the second one, and nobody would know which was fitted.
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise DataError(
+            f"{path}: the column {twice[0]!r} stands {names.count(twice[0])} times in the header; rename one"
+        )
+    return pandas.read_csv(path, sep=separator)
 
 
 def _one_row_per_step(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
