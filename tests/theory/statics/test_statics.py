@@ -212,6 +212,16 @@ def test_proportional_saddle_and_the_exact_posterior_that_tends_to_it(row):
     assert gaps[0] / gaps[1] == pytest.approx(2.0, rel=0.1) and gaps[1] / gaps[2] == pytest.approx(2.0, rel=0.1)
 
 
+def test_rows_of_our_own():
+    tanh = solve_adaptive(adaptive("tanh", 1.5))
+    assert_golden(tanh.train_mean, GOLDEN["own_adaptive"]["train"])
+    assert_golden(tanh.log_evidence, GOLDEN["own_adaptive"]["evidence"])
+    assert_golden(solve_deep_linear(deep_linear(3)).train_mean, GOLDEN["own_deep_linear"]["train"])
+    narrow = solve_proportional(ProportionalProblem(KERNEL, Y, [5, 9], inverse_temperature=5.0))
+    assert_golden(narrow.log_evidence, GOLDEN["own_finite_width"]["evidence"])
+    assert_golden(narrow.mean_scale, GOLDEN["own_finite_width"]["mean"])
+
+
 def test_order_of_samples_and_a_singular_kernel():
     order = [2, 0, 3, 1]
     straight = solve_adaptive(adaptive())
