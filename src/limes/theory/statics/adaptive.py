@@ -97,7 +97,7 @@ class AdaptiveResult:
         residual: |r|, which bounds the distance of `residuals` from the saddle (the dual is strongly concave).
         gap: b g^2 |r|^2 / 2, which bounds what the evidence lacks.
         train_error, test_error, kernel_error, log_evidence_error: Of the averages over the neuron: against a grid of
-            half the points, or the standard error over replicas.
+            half the points, or the standard error over replicas; for `train_error` with the Newton step that is left.
         num_iterations: Newton steps.
         method: "quadrature" or "sampling".
         problem: What was solved.
@@ -308,10 +308,12 @@ def _by_sampling(
         mean[name] = middle if middle.ndim else float(middle)
         error[name] = deviation if deviation.ndim else float(deviation)
     mean["residual"] = float(mean.pop("fresh").norm())
+    shift = mean.pop("shift")
     mean["gap"] = 0.5 * problem.inverse_temperature * problem.gamma0**2 * mean["residual"] ** 2
     return AdaptiveResult(
         **mean,
-        train_error=error["train_mean"],
+        # The Newton step that is left at the averages is an error that all replicas share.
+        train_error=error["train_mean"].hypot(shift),
         test_error=error["test_mean"],
         kernel_error=error["kernel"],
         log_evidence_error=error["log_evidence"],
@@ -354,4 +356,5 @@ def _wander(problem: AdaptiveProblem, neuron: Particles) -> tuple[dict[str, Tens
     )
     row = _result(problem, delta, average)
     row["fresh"] = _residual(problem, delta, average)
+    row["shift"] = torch.linalg.solve(bend, row["fresh"])
     return {name: torch.as_tensor(value, dtype=torch.float64) for name, value in row.items()}, count + NUM_ROUNDS

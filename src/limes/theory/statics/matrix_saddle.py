@@ -148,7 +148,7 @@ def solve_matrix_saddle(
     )
     if not result.residual < 1e-8:
         raise ConvergenceError(
-            f"the matrix saddle stands at a residual of {result.residual:.3g} after {count} sweeps; change the damping, or use solve_deep_linear",
+            f"the matrix saddle has a residual of {result.residual:.3g} after {count} sweeps; use solve_deep_linear",
             result=result,
         )
     return result
