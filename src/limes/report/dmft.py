@@ -75,7 +75,7 @@ def _loss_blocks(results: Sequence[DMFTResult]) -> tuple[Block, ...]:
         )
         lines.append(line)
     problem = results[0].problem
-    if not any(problem.weight_decay):
+    if not any(problem.decays):
         lazy = solve_static_ntk(problem).loss
         lines.append(Line(label="lazy limit (gamma0 to 0)", x=t, y=lazy, color=MUTED[0], dash="dash"))
     caption = "Bands: 95 % interval of the solver's own sampling error."

@@ -17,7 +17,7 @@ import numpy as np
 
 from limes.core.errors import ConvergenceError, ScopeError
 from limes.core.status import SolveStatus
-from limes.theory.dynamics.checks import check_count, check_range
+from limes.theory.checks import check_count, check_number
 from limes.theory.dynamics.fields import apply
 from limes.theory.dynamics.problem import Columns, MLPProblem, columns_of
 from limes.theory.dynamics.result import DMFTResult, summarise
@@ -82,7 +82,7 @@ def solve_dmft_alternating(
     """
     _check_scope(problem)
     check_count("max_sweeps", max_sweeps, least=1)
-    check_range("tolerance", tolerance, low=0.0)
+    check_number("tolerance", tolerance, low=0.0)
     columns = columns_of(problem)
     start = time.process_time()
     runs, changes = [], []
@@ -229,7 +229,7 @@ def _square_root(kernel: np.ndarray) -> np.ndarray:
 
 def _check_scope(problem: MLPProblem) -> None:
     scales = (*problem.rates, *(problem.weight_var or ()))
-    plain = not problem.momentum and not any(problem.weight_decay) and problem.lr_schedule is None  # type: ignore[arg-type]
+    plain = not problem.momentum and not any(problem.decays) and problem.lr_schedule is None
     plain = plain and all(scale == 1.0 for scale in scales)
     if problem.num_outputs != 1 or problem.num_test or not plain:
         raise ScopeError(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from limes.core.errors import SpecError
+from limes.theory.checks import check_number
 
 DECAY_MODES = ("decoupled", "torch_sgd")
 
@@ -41,27 +42,6 @@ def check_data(inputs: np.ndarray, targets: np.ndarray, test_inputs: np.ndarray 
         raise SpecError("inputs are all zero; a bias-free network cannot learn from them")
 
 
-def check_count(name: str, value: Any, *, least: int) -> int:
-    """A whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise SpecError(f"{name} is {value!r}; expected a whole number of at least {least}")
-    return int(value)
-
-
-def check_range(name: str, value: Any, *, low: float, below: float = math.inf, open_low: bool = False) -> float:
-    """A finite number with low <= value < below (low < value where `open_low`)."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise SpecError(f"{name} is {value!r}; expected a number") from None
-    inside = (number > low if open_low else number >= low) and number < below
-    if not inside or not math.isfinite(number):
-        left = "above" if open_low else "at least"
-        right = "" if below == math.inf else f" and below {below:g}"
-        raise SpecError(f"{name} is {value!r}; expected a finite number {left} {low:g}{right}")
-    return number
-
-
 def check_gamma0(value: Any) -> float:
     """gamma0 > 0; zero is the lazy limit, which has a solver of its own."""
     if isinstance(value, int | float | np.number) and math.isfinite(value) and value <= 0:
@@ -69,17 +49,17 @@ def check_gamma0(value: Any) -> float:
             f"gamma0 is {value!r}; feature learning needs gamma0 > 0. For the lazy limit gamma0 -> 0 state the problem "
             "with any positive gamma0 and call solve_static_ntk, whose answer does not depend on it"
         )
-    return check_range("gamma0", value, low=0.0, open_low=True)
+    return check_number("gamma0", value, low=0.0, open_low=True)
 
 
 def per_matrix(name: str, value: Any, *, count: int, low: float, open_low: bool = False) -> tuple[float, ...]:
     """One number per weight matrix, in order from the inputs to the readout; a single number stands for all."""
     if np.ndim(value) == 0:
-        return (check_range(name, value, low=low, open_low=open_low),) * count
+        return (check_number(name, value, low=low, open_low=open_low),) * count
     if len(value) != count:
         raise SpecError(f"{name} has {len(value)} entries; expected {count}, one per weight matrix, inputs first")
     return tuple(
-        check_range(f"{name}[{i}]", v, low=low, open_low=open_low) for i, v in enumerate(np.asarray(value).tolist())
+        check_number(f"{name}[{i}]", v, low=low, open_low=open_low) for i, v in enumerate(np.asarray(value).tolist())
     )
 
 
@@ -107,4 +87,4 @@ def check_schedule(schedule: Any, *, num_times: int) -> tuple[float, ...] | None
         return None
     if np.ndim(schedule) != 1 or len(schedule) != num_times - 1:
         raise SpecError(f"lr_schedule has shape {np.shape(schedule)}; expected ({num_times - 1},), one per update")
-    return tuple(check_range(f"lr_schedule[{i}]", v, low=0.0) for i, v in enumerate(schedule))
+    return tuple(check_number(f"lr_schedule[{i}]", v, low=0.0) for i, v in enumerate(schedule))

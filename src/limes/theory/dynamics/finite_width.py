@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from limes.core.errors import ScopeError, SpecError
-from limes.theory.dynamics.checks import check_count
+from limes.theory.checks import check_count
 from limes.theory.dynamics.mlp import solve_dmft_mlp
 from limes.theory.dynamics.network import initial_weights, train_network
 from limes.theory.dynamics.noise import noise_sources
@@ -149,7 +149,7 @@ def _particles(
 
 
 def _checked(problem: MLPProblem, observables: Sequence[Observable]) -> Columns:
-    if problem.num_outputs != 1 or problem.momentum or any(problem.weight_decay):  # type: ignore[arg-type]
+    if problem.num_outputs != 1 or problem.momentum or any(problem.decays):
         raise ScopeError(
             f"num_outputs {problem.num_outputs}, momentum {problem.momentum:g}, weight_decay {problem.weight_decay}: "
             "finite width covers one output and plain gradient descent; train networks with train_network instead"

@@ -52,7 +52,7 @@ def solve_gradient_independence(
     >>> solve_gradient_independence(problem, num_particles=1024).loss.shape
     (5,)
     """
-    if problem.momentum or any(problem.weight_decay):  # type: ignore[arg-type]
+    if problem.momentum or any(problem.decays):
         raise ScopeError(
             f"momentum {problem.momentum:g}, weight_decay {problem.weight_decay}: the tangent-kernel update covers "
             "plain gradient descent; use solve_dmft_mlp"

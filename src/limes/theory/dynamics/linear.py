@@ -82,7 +82,7 @@ def _check_scope(problem: MLPProblem) -> None:
         raise ScopeError(
             f"activation is {problem.nonlinearity.name}; the closed equations hold for 'linear', use solve_dmft_mlp"
         )
-    if problem.num_outputs > 1 or problem.momentum or any(problem.weight_decay):  # type: ignore[arg-type]
+    if problem.num_outputs > 1 or problem.momentum or any(problem.decays):
         raise ScopeError(
             f"num_outputs {problem.num_outputs}, momentum {problem.momentum:g}, weight_decay {problem.weight_decay}: "
             "the closed equations cover one output and plain gradient descent, use solve_dmft_mlp"

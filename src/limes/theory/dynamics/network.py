@@ -14,7 +14,7 @@ import torch
 
 from limes.core.errors import SpecError
 from limes.core.status import SolveStatus
-from limes.theory.dynamics.checks import check_count
+from limes.theory.checks import check_count
 from limes.theory.dynamics.fields import apply, contract, has_diverged
 from limes.theory.dynamics.optimizer import LinearOptimizer, optimizers_of
 from limes.theory.dynamics.problem import Columns, MLPProblem, columns_of

@@ -7,6 +7,7 @@ Source: docs/theory/dmft.md, section on optimizers.
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -46,10 +47,26 @@ class LinearOptimizer:
         learned += update if factor == 1.0 else factor * update
 
 
-def optimizers_of(problem: object) -> list[LinearOptimizer]:
+class Descent(Protocol):
+    """What an optimizer needs to know of a problem."""
+
+    @property
+    def momentum(self) -> float:
+        """Heavy ball coefficient."""
+
+    @property
+    def decay_mode(self) -> str:
+        """Either "decoupled" or "torch_sgd"."""
+
+    @property
+    def decays(self) -> tuple[float, ...]:
+        """Fraction that one update removes of each weight matrix."""
+
+
+def optimizers_of(problem: Descent) -> list[LinearOptimizer]:
     """One optimizer state per weight matrix of a problem."""
-    coupled = problem.decay_mode == "torch_sgd"  # type: ignore[attr-defined]
+    coupled = problem.decay_mode == "torch_sgd"
     return [
-        LinearOptimizer(momentum=problem.momentum, decay=decay, coupled=coupled and decay > 0)  # type: ignore[attr-defined]
-        for decay in problem.weight_decay  # type: ignore[attr-defined]
+        LinearOptimizer(momentum=problem.momentum, decay=decay, coupled=coupled and decay > 0)
+        for decay in problem.decays
     ]

@@ -17,14 +17,13 @@ import numpy as np
 
 from limes.core.errors import SpecError
 from limes.theory.activations import Activation, get_activation
+from limes.theory.checks import check_count, check_number
 from limes.theory.dynamics.checks import (
     DECAY_MODES,
     as_array,
     check_batches,
-    check_count,
     check_data,
     check_gamma0,
-    check_range,
     check_schedule,
     per_matrix,
 )
@@ -105,6 +104,11 @@ class MLPProblem:
         return tuple(self.lr_scale or ())
 
     @property
+    def decays(self) -> tuple[float, ...]:
+        """Fraction that one update removes of each weight matrix."""
+        return tuple(np.atleast_1d(self.weight_decay).tolist())
+
+    @property
     def tangent_scales(self) -> tuple[float, ...]:
         """Weight of each matrix's term (feature kernel below times gradient kernel above) in the tangent kernel."""
         return self.rates
@@ -126,8 +130,8 @@ def normalise(problem: Any, *, num_matrices: int) -> None:
     check_data(problem.inputs, problem.targets, problem.test_inputs)
     settle("activation", get_activation(problem.activation))
     settle("gamma0", check_gamma0(problem.gamma0))
-    settle("lr", check_range("lr", problem.lr, low=0.0, open_low=True))
-    settle("momentum", check_range("momentum", problem.momentum, low=0.0, below=1.0))
+    settle("lr", check_number("lr", problem.lr, low=0.0, open_low=True))
+    settle("momentum", check_number("momentum", problem.momentum, low=0.0, below=1.0))
     decay = per_matrix("weight_decay", problem.weight_decay, count=num_matrices, low=0.0)
     if max(decay) >= 1.0:
         raise SpecError(f"weight_decay is {problem.weight_decay!r}; one update must remove less than the whole weight")

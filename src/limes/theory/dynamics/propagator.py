@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limes.theory.dynamics.checks import check_count
+from limes.theory.checks import check_count
 from limes.theory.dynamics.noise import noise_sources
 from limes.theory.dynamics.problem import Columns, MLPProblem, columns_of
 from limes.theory.dynamics.two_layer import check_two_layer, solve_dmft_two_layer

@@ -17,7 +17,7 @@ import numpy as np
 
 from limes.core.errors import SpecError
 from limes.theory.activations import Activation, get_activation
-from limes.theory.dynamics.checks import check_count, check_range
+from limes.theory.checks import check_count, check_number
 from limes.theory.dynamics.particles import Network
 from limes.theory.dynamics.problem import normalise
 from limes.theory.dynamics.result import DMFTResult
@@ -72,8 +72,8 @@ class ResNetProblem:
 
     def __post_init__(self) -> None:
         normalise(self, num_matrices=check_count("depth", self.depth, least=1) + 2)
-        check_range("beta", self.beta, low=0.0, open_low=True)
-        check_range("alpha", self.alpha, low=0.5)
+        check_number("beta", self.beta, low=0.0, open_low=True)
+        check_number("alpha", self.alpha, low=0.5)
 
     @property
     def branch_scale(self) -> float:
@@ -99,6 +99,11 @@ class ResNetProblem:
     def nonlinearity(self) -> Activation:
         """The activation as an object."""
         return get_activation(self.activation)
+
+    @property
+    def decays(self) -> tuple[float, ...]:
+        """Fraction that one update removes of each weight matrix."""
+        return tuple(np.atleast_1d(self.weight_decay).tolist())
 
     @property
     def rates(self) -> tuple[float, ...]:

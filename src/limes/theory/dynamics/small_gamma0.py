@@ -100,7 +100,7 @@ def _leading_order(
 
 def _check_scope(problem: MLPProblem) -> None:
     scales = (*(problem.lr_scale or ()), *(problem.weight_var or ()))
-    plain = not problem.momentum and not any(problem.weight_decay) and problem.batches is None  # type: ignore[arg-type]
+    plain = not problem.momentum and not any(problem.decays) and problem.batches is None
     plain = plain and problem.lr_schedule is None and all(scale == 1.0 for scale in scales)
     if problem.nonlinearity.name != "linear" or problem.num_outputs != 1 or problem.num_test or not plain:
         raise ScopeError(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from limes.theory.dynamics.checks import check_count, check_range
+from limes.theory.checks import check_count, check_number
 from limes.theory.dynamics.cost import check_cost, predict_cost
 from limes.theory.dynamics.finish import conclude
 from limes.theory.dynamics.noise import noise_sources
@@ -31,7 +31,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_count("num_particles", self.num_particles, least=2)
-        check_range("tolerance", self.tolerance, low=0.0, below=1.0)
+        check_number("tolerance", self.tolerance, low=0.0, below=1.0)
         check_count("num_scrambles", self.num_scrambles, least=1)
         check_count("seed", self.seed, least=0)
 
@@ -98,5 +98,5 @@ def _reporter(settings: Settings, *, scramble: int, num_times: int) -> Callable[
 def _recording(settings: Settings, *, last: int) -> Recording:
     times = (0, last) if settings.field_times is None else tuple(settings.field_times)
     for t in times:
-        check_range("field_times", t, low=0, below=last + 1)
+        check_number("field_times", t, low=0, below=last + 1)
     return Recording(field_times=times, two_time=settings.two_time)

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.special import ive
 
 from limes.core.errors import SpecError
-from limes.theory.dynamics.checks import check_count, check_range
+from limes.theory.checks import check_count, check_number
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class SpinGlassProblem:
     num_times: int
 
     def __post_init__(self) -> None:
-        check_range("eta", self.eta, low=0.0, open_low=True)
+        check_number("eta", self.eta, low=0.0, open_low=True)
         check_count("num_times", self.num_times, least=1)
 
 

@@ -41,7 +41,7 @@ def solve_static_ntk(problem: MLPProblem) -> DMFTResult:
     >>> solve_static_ntk(problem).loss.tolist()
     [0.5, 0.125, 0.03125]
     """
-    if any(problem.weight_decay):  # type: ignore[arg-type]
+    if any(problem.decays):
         raise ScopeError(f"weight_decay is {problem.weight_decay}; decay does not keep the tangent kernel")
     columns = columns_of(problem)
     features, gradients = initial_kernels(problem, columns.input_kernel)

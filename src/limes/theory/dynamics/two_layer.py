@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from limes.core.errors import ScopeError
-from limes.theory.dynamics.checks import check_count
+from limes.theory.checks import check_count
 from limes.theory.dynamics.fields import apply, has_diverged
 from limes.theory.dynamics.finish import conclude
 from limes.theory.dynamics.noise import noise_sources
@@ -77,7 +77,7 @@ def check_two_layer(problem: MLPProblem) -> None:
     Raises:
         ScopeError: Otherwise.
     """
-    plain = not problem.momentum and not any(problem.weight_decay)  # type: ignore[arg-type]
+    plain = not problem.momentum and not any(problem.decays)
     if problem.depth != 1 or problem.num_outputs != 1 or not plain:
         raise ScopeError(
             f"depth {problem.depth}, num_outputs {problem.num_outputs}, momentum {problem.momentum:g}, weight_decay "

@@ -17,7 +17,7 @@ from scipy.linalg import solve_banded
 
 from limes.core.errors import ScopeError, SpecError
 from limes.numerics.contour import Real
-from limes.theory.initialization.checks import check_count, check_real
+from limes.theory.checks import check_number, check_whole
 from limes.theory.initialization.covariance_sde import CovarianceProblem
 from limes.theory.initialization.shapes import ShapedReLU
 
@@ -82,10 +82,10 @@ def variance_law(
     >>> round(law.mean, 3), round(law.std**2, 3)
     (-1.0, 2.0)
     """
-    num_cells, num_steps = check_count("num_cells", num_cells, low=50), check_count("num_steps", num_steps, low=8)
+    num_cells, num_steps = check_whole("num_cells", num_cells, least=50), check_whole("num_steps", num_steps, least=8)
     if not 0 <= index < problem.num_inputs:
         raise SpecError(f"index is {index}; expected 0 to {problem.num_inputs - 1}")
-    cap = check_real("cap", cap, low=1.0, open_low=True)
+    cap = check_number("cap", cap, low=1.0, open_low=True)
     k, t = problem.shape.growth, problem.depth_ratio
     start = math.log(float(problem.covariance[index, index]))
     reach = SPREAD * math.sqrt(2.0 * t)
@@ -122,7 +122,7 @@ def correlation_law(
     >>> round(law.mean, 2), round(law.std, 2)
     (0.34, 0.59)
     """
-    num_cells, num_steps = check_count("num_cells", num_cells, low=50), check_count("num_steps", num_steps, low=8)
+    num_cells, num_steps = check_whole("num_cells", num_cells, least=50), check_whole("num_steps", num_steps, least=8)
     shape = problem.shape
     if not isinstance(shape, ShapedReLU):
         raise ScopeError(

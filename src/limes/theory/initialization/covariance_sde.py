@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from limes.core.errors import SpecError
-from limes.theory.initialization.checks import check_count, check_covariance, check_real
+from limes.theory.checks import check_covariance, check_number, check_whole
 from limes.theory.initialization.shapes import Shape, ShapedReLU
 
 
@@ -43,7 +43,7 @@ class CovarianceProblem:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "covariance", check_covariance("covariance", self.covariance))
-        object.__setattr__(self, "depth_ratio", check_real("depth_ratio", self.depth_ratio, low=0.0, open_low=True))
+        object.__setattr__(self, "depth_ratio", check_number("depth_ratio", self.depth_ratio, low=0.0, open_low=True))
         if not isinstance(self.shape, Shape):
             raise SpecError(f"shape is a {type(self.shape).__name__}; expected ShapedReLU or ShapedSmooth")
 
@@ -115,8 +115,8 @@ def solve_covariance_sde(
     >>> result.covariance.shape, result.stopped_share
     (torch.Size([64, 2, 2]), 0.0)
     """
-    num_paths, num_steps = check_count("num_paths", num_paths), check_count("num_steps", num_steps)
-    cap = check_real("cap", cap, low=1.0, open_low=True)
+    num_paths, num_steps = check_whole("num_paths", num_paths), check_whole("num_steps", num_steps)
+    cap = check_number("cap", cap, low=1.0, open_low=True)
     step, m = problem.depth_ratio / num_steps, problem.num_inputs
     if 1.0 / step <= m:
         raise SpecError(

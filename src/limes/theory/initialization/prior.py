@@ -21,7 +21,7 @@ from torch import Tensor
 
 from limes.core.errors import ScopeError, SpecError
 from limes.numerics.contour import Real
-from limes.theory.initialization.checks import check_count, check_real
+from limes.theory.checks import check_number, check_whole
 from limes.theory.initialization.mellin import Ladder, LayerFactor
 
 MAX_WIDTH = 10_000_000
@@ -68,17 +68,17 @@ class PriorProblem:
             raise SpecError(
                 f"widths {self.widths!r}: expected a sequence of hidden widths such as (128, 128)"
             ) from None
-        settle("widths", tuple(check_count(f"widths[{i}]", width) for i, width in enumerate(widths)))
+        settle("widths", tuple(check_whole(f"widths[{i}]", width) for i, width in enumerate(widths)))
         if len(widths) > MAX_DEPTH or max(self.widths, default=1) > MAX_WIDTH:
             raise SpecError(
                 f"{len(widths)} layers, largest width {max(self.widths)}: expected at most {MAX_DEPTH} and "
                 f"{MAX_WIDTH}; use the joint limit beyond"
             )
         var = (2.0 if self.activation == "relu" else 1.0) if self.weight_var is None else self.weight_var
-        settle("weight_var", check_real("weight_var", var, low=0.0, open_low=True))
+        settle("weight_var", check_number("weight_var", var, low=0.0, open_low=True))
         for name in ("readout_var", "input_var"):
-            settle(name, check_real(name, getattr(self, name), low=0.0, open_low=True))
-        settle("num_outputs", check_count("num_outputs", self.num_outputs))
+            settle(name, check_number(name, getattr(self, name), low=0.0, open_low=True))
+        settle("num_outputs", check_whole("num_outputs", self.num_outputs))
 
     @property
     def log_mean_square(self) -> float:
@@ -259,7 +259,7 @@ def prior_moment(problem: PriorProblem, order: float) -> float:
     >>> round(prior_moment(problem, 4) / prior_moment(problem, 2) ** 2, 9)      # 3 (1 + 5/3) (1 + 5/5)
     16.0
     """
-    order = check_real("order", order)
+    order = check_number("order", order)
     if 0.5 * order <= max(factor.pole for factor in problem.factors) or (order < 0 and problem.atom > 0):
         return math.inf
     if order == 0.0:
@@ -296,7 +296,7 @@ def sample_prior(problem: PriorProblem, num_draws: int, *, generator: torch.Gene
     >>> sample_prior(PriorProblem((4, 4)), 3, generator=torch.Generator().manual_seed(0)).shape
     torch.Size([3, 1])
     """
-    num_draws = check_count("num_draws", num_draws)
+    num_draws = check_whole("num_draws", num_draws)
     seed = int(torch.randint(2**62, (1,), generator=generator))
     draw = np.random.Generator(np.random.Philox(seed))
     log_square = np.full(num_draws, problem.log_mean_square - math.log(problem.num_outputs))

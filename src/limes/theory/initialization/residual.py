@@ -21,7 +21,7 @@ from torch import Tensor
 from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.numerics.contour import Real
 from limes.theory.activations import Activation, get_activation
-from limes.theory.initialization.checks import check_count, check_covariance, check_real
+from limes.theory.checks import check_covariance, check_number, check_whole
 
 Regime = Literal["frozen", "balanced", "exploding"]
 EXACT_NONCENTRALITY = 1e9
@@ -60,9 +60,9 @@ class ResidualProblem:
         settle("activation", get_activation(self.activation))
         for name in ("depth", "width"):
             value = getattr(self, name)
-            settle(name, math.inf if value == math.inf else check_count(name, value))
-        settle("branch_scale", check_real("branch_scale", self.branch_scale, low=0.0))
-        settle("branch_exponent", check_real("branch_exponent", self.branch_exponent))
+            settle(name, math.inf if value == math.inf else check_whole(name, value))
+        settle("branch_scale", check_number("branch_scale", self.branch_scale, low=0.0))
+        settle("branch_exponent", check_number("branch_exponent", self.branch_exponent))
         if self.depth == math.inf and self.regime == "exploding":
             raise ScopeError(
                 f"branch_exponent {self.branch_exponent:g} at infinite depth: the signal explodes below 1/2; "

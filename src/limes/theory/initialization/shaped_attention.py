@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from limes.core.errors import ScopeError, SpecError
-from limes.theory.initialization.checks import check_count, check_covariance, check_real
+from limes.theory.checks import check_covariance, check_number, check_whole
 from limes.theory.initialization.covariance_sde import semidefinite_factor, wishart_step
 from limes.theory.initialization.shapes import ShapedReLU
 
@@ -45,7 +45,7 @@ class ShapedAttentionProblem:
         settle = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
         settle("covariance", check_covariance("covariance", self.covariance))
         for name in ("depth_ratio", "temperature", "branch_weight"):
-            settle(name, check_real(name, getattr(self, name), low=0.0, open_low=True))
+            settle(name, check_number(name, getattr(self, name), low=0.0, open_low=True))
         if self.branch_weight > 1.0:
             raise SpecError(f"branch_weight is {self.branch_weight:g}; expected gam^2, at most 1")
         if not (self.mlp is None or isinstance(self.mlp, ShapedReLU)):
@@ -163,8 +163,8 @@ def solve_shaped_attention(
     >>> result.covariance.shape
     torch.Size([8, 2, 2])
     """
-    num_paths, num_steps = check_count("num_paths", num_paths), check_count("num_steps", num_steps)
-    cap = check_real("cap", cap, low=1.0, open_low=True)
+    num_paths, num_steps = check_whole("num_paths", num_paths), check_whole("num_steps", num_steps)
+    cap = check_number("cap", cap, low=1.0, open_low=True)
     step, m, g2 = problem.depth_ratio / num_steps, problem.num_tokens, problem.branch_weight
     if 2.0 * g2 * step * m >= 1.0:
         raise SpecError(f"num_steps {num_steps}: expected more than {int(2.0 * g2 * problem.depth_ratio * m)}")

@@ -14,7 +14,7 @@ from torch import Tensor
 from limes.core.errors import SpecError
 from limes.numerics.quadrature import normal_expectation
 from limes.theory.activations import Activation, get_activation
-from limes.theory.initialization.checks import check_real
+from limes.theory.checks import check_number
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,8 +34,8 @@ class ShapedReLU:
     negative: float = -1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "positive", check_real("positive", self.positive))
-        object.__setattr__(self, "negative", check_real("negative", self.negative))
+        object.__setattr__(self, "positive", check_number("positive", self.positive))
+        object.__setattr__(self, "negative", check_number("negative", self.negative))
 
     @property
     def growth(self) -> float:
@@ -91,7 +91,7 @@ class ShapedSmooth:
     def __post_init__(self) -> None:
         settle = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
         settle("activation", get_activation(self.activation))
-        settle("scale", check_real("scale", self.scale, low=0.0, open_low=True))
+        settle("scale", check_number("scale", self.scale, low=0.0, open_low=True))
         value, slope, second, third = _taylor(self.phi)
         if abs(value) > 1e-12 or abs(slope - 1.0) > 1e-12:
             raise SpecError(

@@ -6,7 +6,7 @@ Letters: g (m, n) preactivations, V' = (c / n) phi_s(g) phi_s(g)^T.
 
 import torch
 
-from limes.theory.initialization.checks import check_count
+from limes.theory.checks import check_whole
 from limes.theory.initialization.covariance_sde import CovarianceProblem, CovarianceResult
 
 
@@ -34,8 +34,8 @@ def simulate_covariance(
     >>> run.covariance.shape
     torch.Size([3, 2, 2])
     """
-    width, num_draws = check_count("width", width), check_count("num_draws", num_draws)
-    depth = check_count("depth_ratio * width", max(round(problem.depth_ratio * width), 0))
+    width, num_draws = check_whole("width", width), check_whole("num_draws", num_draws)
+    depth = check_whole("depth_ratio * width", max(round(problem.depth_ratio * width), 0))
     m = problem.num_inputs
     c = problem.shape.normalizer(width)
     v = problem.covariance.expand(num_draws, m, m).clone()

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from limes.theory.initialization.checks import check_count
+from limes.theory.checks import check_whole
 from limes.theory.initialization.prior import PriorProblem
 
 
@@ -28,7 +28,7 @@ def simulate_prior(problem: PriorProblem, num_draws: int, *, generator: torch.Ge
     >>> simulate_prior(PriorProblem((4, 4)), 3, generator=torch.Generator().manual_seed(0)).shape
     torch.Size([3, 1])
     """
-    num_draws = check_count("num_draws", num_draws)
+    num_draws = check_whole("num_draws", num_draws)
     # The input enters through its length alone: one coordinate carries it.
     h = torch.full((num_draws, 1, 1), math.sqrt(problem.input_var), dtype=torch.float64)
     variances = [float(problem.weight_var or 0.0)] * len(problem.widths) + [problem.readout_var]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from limes.core.errors import ScopeError
-from limes.theory.initialization.checks import check_count
+from limes.theory.checks import check_whole
 from limes.theory.initialization.covariance_sde import semidefinite_factor
 from limes.theory.initialization.residual import ResidualProblem
 
@@ -56,7 +56,7 @@ def simulate_residual(problem: ResidualProblem, *, num_draws: int, generator: to
     >>> simulate_residual(problem, num_draws=3, generator=torch.Generator().manual_seed(0)).covariance.shape
     torch.Size([3, 1, 1])
     """
-    num_draws = check_count("num_draws", num_draws)
+    num_draws = check_whole("num_draws", num_draws)
     if problem.width == math.inf or problem.depth == math.inf:
         raise ScopeError(f"width {problem.width:g}, depth {problem.depth:g}: a simulation needs finite sizes")
     n, m = int(problem.width), len(problem.covariance)

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from limes.theory.initialization.checks import check_count
+from limes.theory.checks import check_whole
 from limes.theory.initialization.covariance_sde import semidefinite_factor
 from limes.theory.initialization.shaped_attention import ShapedAttentionProblem, ShapedAttentionResult
 
@@ -36,9 +36,9 @@ def simulate_shaped_attention(
     >>> run.covariance.shape
     torch.Size([3, 2, 2])
     """
-    width, num_draws = check_count("width", width), check_count("num_draws", num_draws)
+    width, num_draws = check_whole("width", width), check_whole("num_draws", num_draws)
     n_k = key_dim or width
-    depth = check_count("depth_ratio * width", max(round(problem.depth_ratio * width), 0))
+    depth = check_whole("depth_ratio * width", max(round(problem.depth_ratio * width), 0))
     m, g2 = problem.num_tokens, problem.branch_weight
     keep, gam = math.sqrt(1.0 - g2), math.sqrt(g2)
 

@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from limes.theory.initialization.checks import check_count
+from limes.theory.checks import check_whole
 from limes.theory.initialization.covariance_sde import semidefinite_factor
 from limes.theory.initialization.tokens import TokenProblem
 
@@ -32,7 +32,7 @@ def simulate_tokens(problem: TokenProblem, *, width: int, num_draws: int, genera
     >>> simulate_tokens(problem, width=8, num_draws=5, generator=torch.Generator().manual_seed(0)).shape
     torch.Size([5, 3, 3])
     """
-    width, num_draws = check_count("width", width), check_count("num_draws", num_draws)
+    width, num_draws = check_whole("width", width), check_whole("num_draws", num_draws)
 
     def project(x: Tensor, weight_var: float) -> Tensor:
         """X W with W (d, d) of entries with variance weight_var / d."""

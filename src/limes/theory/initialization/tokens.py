@@ -17,7 +17,7 @@ from torch import Tensor
 
 from limes.core.errors import SpecError
 from limes.theory.activations import Activation, get_activation
-from limes.theory.initialization.checks import check_count, check_covariance, check_real
+from limes.theory.checks import check_covariance, check_number, check_whole
 from limes.theory.initialization.residual import dual_matrix
 
 
@@ -57,11 +57,11 @@ class TokenProblem:
         settle("covariance", check_covariance("covariance", self.covariance))
         if len(self.covariance) < 2:
             raise SpecError("covariance is of one token; expected two or more, since their likeness is in question")
-        settle("depth", check_count("depth", self.depth))
+        settle("depth", check_whole("depth", self.depth))
         settle("activation", get_activation(self.activation))
         for name in ("attention_scale", "mlp_scale"):
-            settle(name, check_real(name, getattr(self, name), low=0.0))
-        settle("branch_exponent", check_real("branch_exponent", self.branch_exponent))
+            settle(name, check_number(name, getattr(self, name), low=0.0))
+        settle("branch_exponent", check_number("branch_exponent", self.branch_exponent))
         if not self.skip and self.attention_scale * self.mlp_scale == 0.0:
             raise SpecError(
                 "without skip the branches carry the signal; expected attention_scale and mlp_scale above 0"

@@ -1,6 +1,5 @@
 """What the theories of scaling check about their inputs: one clear sentence for each mistake."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -28,20 +27,6 @@ def as_nonnegative(name: str, values: Any, *, size: int | None = None) -> np.nda
         )
     array.flags.writeable = False
     return array
-
-
-def check_number(name: str, value: Any, *, low: float, below: float = math.inf, open_low: bool = False) -> float:
-    """A finite number with low <= value < below (low < value where `open_low`)."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise SpecError(f"{name} is {value!r}; expected a number") from None
-    inside = (number > low if open_low else number >= low) and number < below
-    if not inside or not math.isfinite(number):
-        left = "above" if open_low else "at least"
-        right = "" if below == math.inf else f" and below {below:g}"
-        raise SpecError(f"{name} is {value!r}; expected a finite number {left} {low:g}{right}")
-    return number
 
 
 def check_size(name: str, value: Any) -> float:

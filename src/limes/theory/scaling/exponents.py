@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from limes.core.errors import ScopeError
-from limes.theory.scaling.checks import as_nonnegative, check_number
+from limes.theory.checks import check_number
+from limes.theory.scaling.checks import as_nonnegative
 from limes.theory.scaling.terms import Allocation, PowerTerm, balance, loss_terms
 
 Task = Literal["hard", "easy", "super-easy"]

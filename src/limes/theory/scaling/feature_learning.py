@@ -27,7 +27,8 @@ from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.core.status import SolveStatus
 from limes.numerics.contour import Real
 from limes.numerics.ode import relaxation_weights, step_nodes
-from limes.theory.scaling.checks import as_nonnegative, check_number, check_size, check_times
+from limes.theory.checks import check_number
+from limes.theory.scaling.checks import as_nonnegative, check_size, check_times
 from limes.theory.scaling.problem import RandomFeatureProblem
 from limes.theory.scaling.random_features import loss_table
 

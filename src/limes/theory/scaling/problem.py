@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from limes.core.errors import ScopeError, SpecError
-from limes.theory.scaling.checks import as_nonnegative, check_number, check_size
+from limes.theory.checks import check_number
+from limes.theory.scaling.checks import as_nonnegative, check_size
 
 
 @dataclass(frozen=True, slots=True, eq=False)

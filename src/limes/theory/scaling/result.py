@@ -42,10 +42,10 @@ class RandomFeatureResult:
     problem: Any = field(repr=False)
 
     def _parts(self) -> tuple[Real, Real, Real]:
-        parts = (self.independent_features, self.independent_data, self.independent_both)
-        if any(part is None for part in parts):
+        features, data, both = self.independent_features, self.independent_data, self.independent_both
+        if features is None or data is None or both is None:
             raise ScopeError("the variance of one-pass SGD is not split into parts; solve without batch noise")
-        return parts  # type: ignore[return-value]
+        return features, data, both
 
     @property
     def bias(self) -> Real:

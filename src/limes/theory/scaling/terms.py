@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linprog
 
 from limes.core.errors import SpecError
-from limes.theory.scaling.checks import check_number
+from limes.theory.checks import check_number
 
 RESOURCES = ("time", "width", "samples")
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.core.status import SolveStatus
-from limes.theory.solvable.checks import Real, check_array, check_number
+from limes.theory.checks import check_number
+from limes.theory.solvable.checks import Real, check_array
 from limes.theory.solvable.mixture_fields import Averages, field_averages, orthogonal_to_ones, wrong_class
 
 MixtureLoss = Literal["logistic", "square"]
@@ -70,7 +71,7 @@ class GaussianMixtureProblem:
         object.__setattr__(self, "class_weights", weights)
         object.__setattr__(self, "means_gram", gram)
         for name in ("sample_ratio", "within_var", "ridge"):
-            object.__setattr__(self, name, check_number(name, getattr(self, name), open_low=True))
+            object.__setattr__(self, name, check_number(name, getattr(self, name), low=0.0, open_low=True))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -22,7 +22,8 @@ import numpy as np
 from scipy.optimize import brentq
 
 from limes.core.errors import ScopeError
-from limes.theory.solvable.checks import Real, check_array, check_number
+from limes.theory.checks import check_number
+from limes.theory.solvable.checks import Real, check_array
 
 NUM_NODES = 200
 
@@ -53,10 +54,10 @@ class LinearAttentionProblem:
             ScopeError: At the interpolation peak without ridge, where the error is infinite.
         """
         for name in ("context_ratio", "task_ratio", "sequence_ratio"):
-            value = check_number(name, getattr(self, name), open_low=True, allow_inf=name == "task_ratio")
+            value = check_number(name, getattr(self, name), low=0.0, open_low=True, allow_inf=name == "task_ratio")
             object.__setattr__(self, name, value)
         for name in ("noise_var", "ridge"):
-            object.__setattr__(self, name, check_number(name, getattr(self, name)))
+            object.__setattr__(self, name, check_number(name, getattr(self, name), low=0.0))
         if self.ridge == 0.0 and self.sequence_ratio == 1.0:
             raise ScopeError("sequence_ratio is 1 with ridge 0: the error is infinite there; set a ridge or move away")
 

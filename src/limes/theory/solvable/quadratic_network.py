@@ -22,7 +22,8 @@ from scipy.integrate import solve_ivp
 from scipy.linalg import expm
 
 from limes.core.errors import ConvergenceError, ScopeError, SpecError
-from limes.theory.solvable.checks import Real, check_array, check_number
+from limes.theory.checks import check_number
+from limes.theory.solvable.checks import Real, check_array
 
 DIVERGED = 1e5
 
@@ -73,8 +74,8 @@ class QuadraticNetworkProblem:
         for name, value in (("student", student), ("cross", cross), ("teacher", teacher)):
             object.__setattr__(self, f"{name}_overlap", value)
         object.__setattr__(self, "times", times)
-        object.__setattr__(self, "lr", check_number("lr", self.lr, open_low=True))
-        object.__setattr__(self, "noise_var", check_number("noise_var", self.noise_var))
+        object.__setattr__(self, "lr", check_number("lr", self.lr, low=0.0, open_low=True))
+        object.__setattr__(self, "noise_var", check_number("noise_var", self.noise_var, low=0.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -99,6 +100,18 @@ class QuadraticNetworkResult:
     def signal(self) -> Real:
         """(T,) |M|^2: 0 before the teacher's directions are found."""
         return np.asarray((self.cross_overlap**2).sum((1, 2)))
+
+
+class _Escape:
+    """Stops an integration where an overlap leaves all bounds, as `solve_ivp` asks for it."""
+
+    terminal = True
+
+    def __init__(self, bound: float) -> None:
+        self.bound = bound
+
+    def __call__(self, _: float, state: Real) -> float:
+        return self.bound - float(np.abs(state).max())
 
 
 def solve_quadratic_network(problem: QuadraticNetworkProblem, *, tolerance: float = 1e-11) -> QuadraticNetworkResult:
@@ -128,11 +141,6 @@ def solve_quadratic_network(problem: QuadraticNetworkProblem, *, tolerance: floa
     states = np.repeat(start[None], len(times), axis=0)
     size = max(1.0, float(np.abs(start).max()))
     if times[-1] > 0.0:
-
-        def escaped(_: float, state: Real) -> float:
-            return DIVERGED * size - float(np.abs(state).max())
-
-        escaped.terminal = True  # type: ignore[attr-defined]
         found = solve_ivp(
             lambda _, state: _slope(problem, state),
             (0.0, float(times[-1])),
@@ -141,7 +149,7 @@ def solve_quadratic_network(problem: QuadraticNetworkProblem, *, tolerance: floa
             method="DOP853",
             rtol=tolerance,
             atol=1e-3 * tolerance,
-            events=escaped,
+            events=_Escape(DIVERGED * size),
         )
         if found.status != 0:
             raise ConvergenceError(

@@ -11,7 +11,8 @@ import torch
 from scipy.linalg import solve
 
 from limes.core.errors import ScopeError, SpecError
-from limes.theory.solvable.checks import Real, check_count
+from limes.theory.checks import check_count
+from limes.theory.solvable.checks import Real
 from limes.theory.solvable.linear_attention import LinearAttentionProblem
 
 
@@ -53,7 +54,7 @@ def simulate_linear_attention(
     >>> run.icl_error.shape
     (2,)
     """
-    d = check_count("dim", dim, low=2)
+    d = check_count("dim", dim, least=2)
     check_count("num_draws", num_draws)
     if np.isinf(problem.task_ratio):
         raise ScopeError("task_ratio is inf; a simulation needs a finite number of tasks")

@@ -11,7 +11,8 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from limes.core.errors import ConvergenceError, SpecError
-from limes.theory.solvable.checks import Real, check_count
+from limes.theory.checks import check_count
+from limes.theory.solvable.checks import Real
 from limes.theory.solvable.gaussian_mixture import GaussianMixtureProblem
 from limes.theory.solvable.mixture_fields import wrong_class
 

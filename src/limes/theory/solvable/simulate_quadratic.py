@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from limes.core.errors import ScopeError, SpecError
-from limes.theory.solvable.checks import Real, check_count
+from limes.theory.checks import check_count
+from limes.theory.solvable.checks import Real
 from limes.theory.solvable.quadratic_network import QuadraticNetworkProblem, overlap_loss
 
 

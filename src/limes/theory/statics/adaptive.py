@@ -21,8 +21,8 @@ from torch import Tensor
 
 from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.theory.activations import Activation, get_activation
-from limes.theory.initialization.checks import check_count
-from limes.theory.statics.data import as_inputs, as_targets, check_positive
+from limes.theory.checks import check_number, check_whole
+from limes.theory.statics.data import as_inputs, as_targets
 from limes.theory.statics.neuron import EDGE_SHARE, Grid, Moments, Neuron, Particles, directions_of
 
 Method = Literal["auto", "quadrature", "sampling"]
@@ -66,8 +66,10 @@ class AdaptiveProblem:
         settle("test_inputs", test_inputs)
         settle("targets", as_targets(self.targets, len(inputs)))
         settle("activation", get_activation(self.activation))
-        settle("gamma0", check_positive("gamma0", self.gamma0))
-        settle("inverse_temperature", check_positive("inverse_temperature", self.inverse_temperature))
+        settle("gamma0", check_number("gamma0", self.gamma0, low=0.0, open_low=True))
+        settle(
+            "inverse_temperature", check_number("inverse_temperature", self.inverse_temperature, low=0.0, open_low=True)
+        )
 
     @property
     def phi(self) -> Activation:
@@ -161,7 +163,10 @@ def solve_adaptive(
     directions = directions_of(torch.cat([problem.inputs, problem.test_inputs]))
     if method == "quadrature" or (method == "auto" and Grid.fits(directions)):
         return _by_quadrature(problem, directions)
-    particles, replicas = check_count("num_particles", num_particles, low=64), check_count("num_replicas", num_replicas)
+    particles, replicas = (
+        check_whole("num_particles", num_particles, least=64),
+        check_whole("num_replicas", num_replicas),
+    )
     if replicas < 2:
         raise SpecError(f"num_replicas is {replicas}; expected 2 or more, whose spread is the error")
     return _by_sampling(problem, directions, num_particles=particles, num_replicas=replicas, seed=seed)

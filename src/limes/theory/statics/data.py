@@ -1,6 +1,5 @@
 """The data of a Bayesian network and what is checked about them, one clear sentence for each mistake."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -50,17 +49,6 @@ def _listed(targets: Any) -> list[Any]:
         return list(np.asarray(targets, dtype=np.float64).reshape(-1)) if np.ndim(targets) == 1 else [targets]
     except (TypeError, ValueError):
         raise SpecError(f"targets: expected an array of numbers, got {type(targets).__name__}") from None
-
-
-def check_positive(name: str, value: Any, *, allow_inf: bool = False) -> float:
-    """A positive number; math.inf only where it has a meaning."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise SpecError(f"{name} is {value!r}; expected a positive number") from None
-    if not number > 0.0 or (number == math.inf and not allow_inf):
-        raise SpecError(f"{name} is {value!r}; expected a positive number{', or math.inf' if allow_inf else ''}")
-    return number
 
 
 def as_test_kernels(train_rows: Any, variances: Any, num_samples: int) -> tuple[Tensor, Tensor]:

@@ -20,8 +20,8 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from limes.theory.initialization.checks import check_count, check_covariance
-from limes.theory.statics.data import as_targets, as_test_kernels, check_positive
+from limes.theory.checks import check_covariance, check_number, check_whole
+from limes.theory.statics.data import as_targets, as_test_kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +57,11 @@ class DeepLinearProblem:
         settle("kernel", check_covariance("kernel", self.kernel))
         size = len(self.kernel)
         settle("targets", as_targets(self.targets, size))
-        settle("depth", check_count("depth", self.depth))
-        settle("gamma0", check_positive("gamma0", self.gamma0))
-        settle("inverse_temperature", check_positive("inverse_temperature", self.inverse_temperature))
+        settle("depth", check_whole("depth", self.depth))
+        settle("gamma0", check_number("gamma0", self.gamma0, low=0.0, open_low=True))
+        settle(
+            "inverse_temperature", check_number("inverse_temperature", self.inverse_temperature, low=0.0, open_low=True)
+        )
         rows, variances = as_test_kernels(self.kernel_test_train, self.kernel_test, size)
         settle("kernel_test_train", rows)
         settle("kernel_test", variances)

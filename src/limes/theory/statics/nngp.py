@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from limes.theory.activations import Activation, get_activation
-from limes.theory.initialization.checks import check_count
+from limes.theory.checks import check_number, check_whole
 from limes.theory.kernels import kernel_regression, nngp_kernel
 from limes.theory.kernels.recursion import check_variances
-from limes.theory.statics.data import as_inputs, as_targets, check_positive
+from limes.theory.statics.data import as_inputs, as_targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,8 @@ class NNGPProblem:
         settle("test_inputs", test_inputs)
         settle("targets", as_targets(self.targets, len(inputs)))
         settle("activation", get_activation(self.activation))
-        settle("depth", check_count("depth", self.depth, low=0))
-        beta = check_positive("inverse_temperature", self.inverse_temperature, allow_inf=True)
+        settle("depth", check_whole("depth", self.depth, least=0))
+        beta = check_number("inverse_temperature", self.inverse_temperature, low=0.0, open_low=True, allow_inf=True)
         settle("inverse_temperature", beta)
         check_variances(self.weight_var, self.bias_var)
 

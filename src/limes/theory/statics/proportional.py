@@ -20,9 +20,9 @@ from torch import Tensor
 
 from limes.core.errors import ConvergenceError, SpecError
 from limes.numerics.contour import Real
-from limes.theory.initialization.checks import check_count, check_covariance
+from limes.theory.checks import check_covariance, check_number, check_whole
 from limes.theory.initialization.mellin import Ladder, LayerFactor
-from limes.theory.statics.data import as_targets, as_test_kernels, check_positive
+from limes.theory.statics.data import as_targets, as_test_kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +62,8 @@ class ProportionalProblem:
             raise SpecError(f"widths {self.widths!r}: expected hidden widths such as (128, 128)") from None
         if not widths:
             raise SpecError("widths is empty; expected at least one hidden layer (without one, use the NNGP posterior)")
-        settle("widths", tuple(check_count(f"widths[{i}]", width) for i, width in enumerate(widths)))
-        beta = check_positive("inverse_temperature", self.inverse_temperature, allow_inf=True)
+        settle("widths", tuple(check_whole(f"widths[{i}]", width) for i, width in enumerate(widths)))
+        beta = check_number("inverse_temperature", self.inverse_temperature, low=0.0, open_low=True, allow_inf=True)
         settle("inverse_temperature", beta)
         rows, variances = as_test_kernels(self.kernel_test_train, self.kernel_test, size)
         settle("kernel_test_train", rows)

@@ -1,4 +1,4 @@
-"""What the theories of initialization check about their inputs: one clear sentence for each mistake."""
+"""What all theories check about numbers: one clear sentence for each mistake."""
 
 import math
 from typing import Any
@@ -10,26 +10,39 @@ from torch import Tensor
 from limes.core.errors import SpecError
 
 
-def check_count(name: str, value: Any, *, low: int = 1) -> int:
-    """A whole number of at least `low`."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise SpecError(f"{name} is {value!r}; expected a whole number of at least {low}") from None
-    if not math.isfinite(number) or number != round(number) or number < low:
-        raise SpecError(f"{name} is {value!r}; expected a whole number of at least {low}")
-    return round(number)
+def check_count(name: str, value: Any, *, least: int = 1) -> int:
+    """A whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise SpecError(f"{name} is {value!r}; expected a whole number of at least {least}")
+    return int(value)
 
 
-def check_real(name: str, value: Any, *, low: float = -math.inf, open_low: bool = False) -> float:
-    """A finite number of at least `low` (above it where `open_low`)."""
+def check_whole(name: str, value: Any, *, least: int = 1) -> int:
+    """The same, where sizes often come from arrays: whole floats count too."""
+    whole = isinstance(value, float | np.floating) and float(value).is_integer()
+    return check_count(name, int(value) if whole else value, least=least)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    low: float = -math.inf,
+    below: float = math.inf,
+    open_low: bool = False,
+    allow_inf: bool = False,
+) -> float:
+    """A number with low <= value < below (low < value where `open_low`); finite unless `allow_inf`."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise SpecError(f"{name} is {value!r}; expected a number") from None
-    if not math.isfinite(number) or number < low or (open_low and number == low):
-        bound = "" if low == -math.inf else f" {'above' if open_low else 'of at least'} {low:g}"
-        raise SpecError(f"{name} is {value!r}; expected a finite number{bound}")
+    inside = (number > low if open_low else number >= low) and (number < below or (allow_inf and below == math.inf))
+    if not inside or (math.isinf(number) and not allow_inf):
+        kind = "number" if allow_inf else "finite number"
+        left = "" if low == -math.inf else f" {'above' if open_low else 'at least'} {low:g}"
+        right = "" if below == math.inf else f" and below {below:g}"
+        raise SpecError(f"{name} is {value!r}; expected a {kind}{left}{right}")
     return number
 
 
