@@ -30,10 +30,11 @@ def abc(
 
     A layer is h = width^-a W x with entries of W of size width^-b and learning rate width^-c.
     """
-    from limes.parametrize.abc import NAMED, Desiderata, classify_abc, solve_abc
+    from limes.parametrize.abc import NAMED, Desiderata, Rule, classify_abc, solve_abc
 
     if optimizer not in ("sgd", "adam"):
         raise SpecError(f"--optimizer {optimizer!r}: expected sgd or adam")
+    rule: Rule = "sgd" if optimizer == "sgd" else "adam"
     asked = feature_change is not None or output_init is not None or multipliers is not None
     if asked:
         wanted = Desiderata(
@@ -41,10 +42,10 @@ def abc(
             output_init=_fraction(output_init or "1/2", "--output-init"),
         )
         forms = {key: _fraction(value, "--multipliers") for key, value in _pairs(multipliers).items()}
-        found = {"solved": solve_abc(wanted, optimizer=optimizer, multipliers=forms)}  # type: ignore[arg-type]
+        found = {"solved": solve_abc(wanted, optimizer=rule, multipliers=forms)}
     else:
-        found = {name: exponents for (name, rule), exponents in NAMED.items() if rule == optimizer}
-    classes = {name: classify_abc(exponents, optimizer) for name, exponents in found.items()}  # type: ignore[arg-type]
+        found = {name: exponents for (name, kind), exponents in NAMED.items() if kind == rule}
+    classes = {name: classify_abc(exponents, rule) for name, exponents in found.items()}
     if as_json:
         print(json.dumps({name: _plain(found[name], classes[name]) for name in found}, indent=1))
         return

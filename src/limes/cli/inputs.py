@@ -76,9 +76,11 @@ def load_samples(name: str, *, num_samples: int, num_test: int = 0) -> tuple[Any
         SpecError, DataError: There is no such source, or it has too few samples or is no regression.
     """
     from limes.data import build_data
+    from limes.data.samples import SampleSource
 
     source = build_data(sample_spec(name, num_samples=num_samples), seed=0, batch_size=1, base_dir=Path())
-    content: Any = source.content  # type: ignore[attr-defined]  # all sources above are finite sets
+    assert isinstance(source, SampleSource), "every source above is asked for a number of samples"
+    content = source.content
     if content.task != "regression":
         raise DataError(
             f"{content.label}: the targets are classes; the theory has squared loss, so save them as floats"

@@ -204,7 +204,7 @@ def _spread_particles(problem: MLPProblem) -> tuple[int | None, str]:
             return number, ""
     return None, (
         f"The spread is not predicted: {problem.num_samples} samples x {problem.num_times - 1} steps of "
-        f"{problem.activation.name} need about {rank} directions, and the derivatives of so many do not fit."  # type: ignore[union-attr]
+        f"{problem.nonlinearity.name} need about {rank} directions, and the derivatives of so many do not fit."
     )
 
 

@@ -75,13 +75,15 @@ class Monitor:
         """
         if every < 1:
             raise SpecError(f"every {every}: expected a number of steps of at least 1")
-        compiled = hasattr(model, "_orig_mod")
+        # What torch.compile wraps.
+        inner = getattr(model, "_orig_mod", None)
+        compiled = isinstance(inner, nn.Module)
         if compiled and inputs is None:
             raise SpecError(
                 "hooks set on a compiled model do not run: give Monitor a fixed batch as inputs, on which the model "
                 "is run uncompiled"
             )
-        self.model: nn.Module = model._orig_mod if compiled else model  # type: ignore[assignment]  # a Tensor or module
+        self.model: nn.Module = inner if isinstance(inner, nn.Module) else model
         self.every, self.writers = every, tuple(writers)
         self.latest: dict[str, float] = {}
         self.latest_step = -1

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limes.models.fill import fill_linear_
+from limes.models.fill import Drawn, fill_linear_
 from limes.spec.model import TransformerSpec, ViTSpec
 
 # Of both branches of an outlier-protected block, as published for networks of moderate depth (arXiv:2405.19279).
@@ -50,7 +50,7 @@ class Attention(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
-class Block(nn.Module):
+class Block(Drawn):
     """Attention, then an MLP with exact GELU; each a residual branch behind a norm without gain and bias.
 
     The outlier-protected block (arXiv:2405.19279) has no such norms: queries and keys are normalized, and both branches

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from limes.core.errors import SpecError
 from limes.models.cnn import CNN
-from limes.models.fill import allocate, required_shape
+from limes.models.fill import Drawn, allocate, required_shape
 from limes.models.mlp import MLP
 from limes.models.module import build_module
 from limes.models.resmlp import ResMLP
@@ -19,7 +19,7 @@ from limes.models.transformer import Transformer
 from limes.models.vit import ViT
 from limes.spec.model import CNNSpec, MLPSpec, ModelSpec, ModuleSpec, ResMLPSpec, TransformerSpec, ViTSpec
 
-MODELS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
+MODELS: Mapping[str, Callable[..., Drawn]] = MappingProxyType(
     {"transformer": Transformer, "vit": ViT, "mlp": MLP, "resmlp": ResMLP, "cnn": CNN}
 )
 
@@ -62,7 +62,7 @@ def build_model(
     if isinstance(model, Transformer):
         model.tie()
     if generator is not None:
-        model.draw_(generator)  # type: ignore[operator]  # nn.Module hides the method's type
+        model.draw_(generator)
     return model
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limes.models.attention import scaled
-from limes.models.fill import fill_linear_, fill_normal_, required, required_shape
+from limes.models.fill import Drawn, fill_linear_, fill_normal_, required, required_shape
 from limes.spec.model import CNNSpec
 
 
@@ -32,7 +32,7 @@ class Branch(nn.Module):
         return self.last(F.relu(F.group_norm(x, 1)))
 
 
-class CNN(nn.Module):
+class CNN(Drawn):
     """Images (B, C, H, W) -> outputs (B, K)."""
 
     def __init__(self, spec: CNNSpec, *, attention_scale: float, residual_multiplier: float) -> None:

@@ -2,12 +2,25 @@
 one.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from limes.core.errors import SpecError
+
+
+class Drawn(nn.Module, ABC):
+    """A module that can draw its own weights."""
+
+    @abstractmethod
+    def draw_(self, generator: torch.Generator) -> None:
+        """Fill the weights in the order of the forward pass."""
+
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 def fill_normal_(weight: Tensor, std: float, *, generator: torch.Generator, transpose: bool = False) -> None:
@@ -36,7 +49,7 @@ def fill_linear_(layer: nn.Linear, *, generator: torch.Generator) -> None:
         nn.init.zeros_(layer.bias)
 
 
-def allocate(make: Callable[[], nn.Module]) -> nn.Module:
+def allocate(make: Callable[[], Model]) -> Model:
     """Build a module on the default device without running the layers' own (global) random initialization."""
     device = torch.get_default_device()
     with torch.device("meta"):

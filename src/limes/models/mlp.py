@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from limes.models.activation import ACTIVATIONS
-from limes.models.fill import fill_linear_, required
+from limes.models.fill import Drawn, fill_linear_, required
 from limes.spec.model import MLPSpec
 
 
-class MLP(nn.Module):
+class MLP(Drawn):
     """Vectors (B, D), or images that are flattened to it -> outputs (B, K).
 
     No hidden layer is a residual branch, so `residual_multiplier` and `attention_scale` do not apply.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from limes.models.activation import ACTIVATIONS
 from limes.models.attention import scaled
-from limes.models.fill import fill_linear_, required
+from limes.models.fill import Drawn, fill_linear_, required
 from limes.spec.model import ResMLPSpec
 
 
@@ -29,7 +29,7 @@ class Branch(nn.Module):
         return self.last(self.activation(x if self.first is None else self.first(x)))
 
 
-class ResMLP(nn.Module):
+class ResMLP(Drawn):
     """Vectors (B, D), or images that are flattened to it -> outputs (B, K)."""
 
     def __init__(self, spec: ResMLPSpec, *, attention_scale: float, residual_multiplier: float) -> None:

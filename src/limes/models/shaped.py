@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from limes.core.errors import SpecError
-from limes.models.fill import allocate, fill_linear_
+from limes.models.fill import Drawn, allocate, fill_linear_
 from limes.models.transformer import Transformer
 from limes.spec.model import TransformerSpec
 
@@ -61,7 +61,7 @@ class ShapedAttention(nn.Module):
         return mixed.transpose(1, 2).reshape(batch, length, width)
 
 
-class ShapedBlock(nn.Module):
+class ShapedBlock(Drawn):
     """X <- lam X + gam attention(X), then X <- lam X + gam MLP(X), with lam^2 + gam^2 = 1 and no norms."""
 
     def __init__(

@@ -5,14 +5,14 @@ from torch import Tensor, nn
 
 from limes.core.errors import SpecError
 from limes.models.attention import Block, branch_norm
-from limes.models.fill import fill_linear_, fill_normal_, required
+from limes.models.fill import Drawn, fill_linear_, fill_normal_, required
 from limes.spec.model import TransformerSpec
 
 EMBEDDING_STD = 1.0
 POSITION_STD = 0.5
 
 
-class Transformer(nn.Module):
+class Transformer(Drawn):
     """Tokens (B, T) -> logits (B, T, V), T at most `context`."""
 
     def __init__(self, spec: TransformerSpec, *, attention_scale: float, residual_multiplier: float) -> None:
@@ -44,7 +44,8 @@ class Transformer(nn.Module):
         fill_normal_(self.embedding.weight, EMBEDDING_STD, generator=generator)
         fill_normal_(self.position.weight, POSITION_STD, generator=generator)
         for block in self.blocks:
-            block.draw_(generator)  # type: ignore[operator]  # nn.Module hides the method's type
+            assert isinstance(block, Drawn)
+            block.draw_(generator)
         if not self.tied:
             fill_linear_(self.readout, generator=generator)
 

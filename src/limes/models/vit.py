@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 from limes.core.errors import SpecError
 from limes.models.attention import Block, branch_norm
-from limes.models.fill import fill_linear_, fill_normal_, required, required_shape
+from limes.models.fill import Drawn, fill_linear_, fill_normal_, required, required_shape
 from limes.spec.model import ViTSpec
 
 POSITION_STD = 0.5
 
 
-class ViT(nn.Module):
+class ViT(Drawn):
     """Images (B, C, H, W) -> outputs (B, K)."""
 
     def __init__(self, spec: ViTSpec, *, attention_scale: float, residual_multiplier: float) -> None:
@@ -40,7 +40,8 @@ class ViT(nn.Module):
         fill_linear_(self.stem, generator=generator)
         fill_normal_(self.position, POSITION_STD, generator=generator)
         for block in self.blocks:
-            block.draw_(generator)  # type: ignore[operator]  # nn.Module hides the method's type
+            assert isinstance(block, Drawn)
+            block.draw_(generator)
         fill_linear_(self.readout, generator=generator)
 
     def forward(self, images: Tensor) -> Tensor:

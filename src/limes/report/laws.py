@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from limes.laws.fit import LawFit
 from limes.laws.interval import Prediction
 from limes.laws.lint import Answer
 from limes.laws.summary import Summary
@@ -95,9 +96,8 @@ def _answer(summary: Summary) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _percent(fit: object, size: float) -> str:
-    log = fit.problem.log_residuals  # type: ignore[attr-defined]
-    return f"{100 * size:.2g} %" if log else f"{size:.2g}"
+def _percent(fit: LawFit, size: float) -> str:
+    return f"{100 * size:.2g} %" if fit.problem.log_residuals else f"{size:.2g}"
 
 
 def _fit_section(summary: Summary) -> Section:
