@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from limes.compare.full_batch import FullBatch
 from limes.core.errors import SpecError
 from limes.measure.edge_probe import EdgeProbe
 from limes.models import build_model
 from limes.optim import build_optimizer
 from limes.parametrize import plan
 from limes.spec.model import MLPSpec
-from limes.spec.training import OptimizerSpec, TrainingSpec
+from limes.spec.training import OptimizerSpec
 from limes.train import train
 from limes.train.loss import regression_loss
 
@@ -157,7 +158,7 @@ def edge_study(
     if unknown := [kind for kind in optimizers if kind not in LOG2_LR]:
         raise SpecError(f"optimizers {unknown}: expected some of {', '.join(LOG2_LR)}")
     cases = [(name, kind, width) for kind in optimizers for name in parametrizations for width in sorted(set(widths))]
-    data = _Task(num_samples, seed)
+    data = _task(num_samples, seed)
     curves, done, total = [], 0.0, float(sum(_work(width) for _, _, width in cases))
     for name, kind, width in cases:
         curves.append(_train(name, kind, width, data, base_width=base_width, steps=num_steps, every=every, seed=seed))
@@ -174,27 +175,14 @@ def _work(width: int) -> float:
     return 1.0 + width / 200
 
 
-class _Task:
-    """One batch, every step."""
-
-    task = "regression"
-
-    def __init__(self, num_samples: int, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        inputs = torch.randn(num_samples, NUM_INPUTS, generator=generator, dtype=torch.float64)
-        self.full = inputs, (inputs[:, :1] * inputs[:, 1:2]).sign()
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The same at every step."""
-        return self.full
-
-    def validation(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """The training batch: nothing here is about generalization."""
-        return (self.full,)
+def _task(num_samples: int, seed: int) -> FullBatch:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = torch.randn(num_samples, NUM_INPUTS, generator=generator, dtype=torch.float64)
+    return FullBatch(inputs, (inputs[:, :1] * inputs[:, 1:2]).sign())
 
 
 def _train(
-    name: str, kind: str, width: int, data: _Task, *, base_width: int, steps: int, every: int, seed: int
+    name: str, kind: str, width: int, data: FullBatch, *, base_width: int, steps: int, every: int, seed: int
 ) -> EdgeCurve:
     def build(size: int) -> nn.Module:
         spec = MLPSpec(width=size, depth=1, activation="tanh", num_inputs=NUM_INPUTS, num_outputs=1)
@@ -210,17 +198,7 @@ def _train(
         return regression_loss(module(batch[0]) - start(batch[0]), batch[1])
 
     probe = EdgeProbe(optimizer, loss_fn, every=every)
-    training = TrainingSpec(
-        steps=steps,
-        batch_size=len(data.full[0]),
-        optimizer=spec,
-        schedule="constant",
-        warmup_steps=0,
-        center_output=True,
-        dtype="float64",
-        divergence_factor=1e6,
-    )
-    trace = train(model, data, optimizer, training, probes=[probe])
+    trace = train(model, data, optimizer, data.training(spec, steps=steps), probes=[probe])
     measured, ratio = trace.probes["edge/ratio"]
     known = np.isfinite(ratio)
     limits = trace.probes["edge/sharpness"][1][known] / ratio[known]

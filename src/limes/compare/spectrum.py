@@ -14,15 +14,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
+from limes.compare.full_batch import FullBatch
 from limes.core.errors import SpecError
 from limes.measure.spectrum import SourceCapacity, Spectrum, fit_source_capacity, measure_spectrum
 from limes.models import build_model
 from limes.optim import build_optimizer
 from limes.parametrize import plan
 from limes.spec.model import MLPSpec
-from limes.spec.training import OptimizerSpec, TrainingSpec
+from limes.spec.training import OptimizerSpec
 from limes.theory.scaling import ScalingExponents, scaling_exponents
 from limes.train import train
 
@@ -158,7 +159,7 @@ def spectrum_study(
         raise SpecError(
             f"widths {list(widths)}, base_width {base_width}, depth {depth}, num_steps {num_steps}: all >= 1"
         )
-    task = _Task(torch.from_numpy(inputs).double(), torch.from_numpy(goal).double())
+    task = FullBatch(torch.from_numpy(inputs).double(), torch.from_numpy(goal).double())
     cases = [(name, width) for name in parametrizations for width in widths]
     work = np.array([float(depth * width**2 + width * inputs.shape[1] + 1000) for _, width in cases])
     curves = []
@@ -177,25 +178,8 @@ def spectrum_study(
     )
 
 
-class _Task:
-    """One batch, every step."""
-
-    task = "regression"
-
-    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
-        self.full = inputs, targets
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """All samples."""
-        return self.full
-
-    def validation(self) -> tuple[tuple[Tensor, Tensor], ...]:
-        """All samples: nothing here is about generalization."""
-        return (self.full,)
-
-
 class _Network:
-    def __init__(self, task: _Task, *, base_width: int, depth: int, activation: str, seed: int) -> None:
+    def __init__(self, task: FullBatch, *, base_width: int, depth: int, activation: str, seed: int) -> None:
         self.task, self.base_width, self.depth, self.seed = task, base_width, depth, seed
         self.activation = activation
 
@@ -227,18 +211,9 @@ class _Network:
         # Losses are means over outputs too: each output's rate is that of the mean loss over all of them.
         outputs = targets.shape[1]
         lr = LR_SHARE * 2.0 / spectrum.eigenvalues[0]
-        optimizer = build_optimizer(made.param_groups(model, lr=lr * outputs), OptimizerSpec(name="sgd"))
-        training = TrainingSpec(
-            steps=num_steps,
-            batch_size=len(inputs),
-            optimizer=OptimizerSpec(name="sgd"),
-            schedule="constant",
-            warmup_steps=0,
-            center_output=True,
-            dtype="float64",
-            divergence_factor=1e6,
-        )
-        trace = train(model, self.task, optimizer, training)
+        spec = OptimizerSpec(name="sgd")
+        optimizer = build_optimizer(made.param_groups(model, lr=lr * outputs), spec)
+        trace = train(model, self.task, optimizer, self.task.training(spec, steps=num_steps))
         steps = np.unique(np.geomspace(1, len(trace.train_loss) - 1, NUM_POINTS).astype(int))
         return SpectrumCurve(
             parametrization=name,

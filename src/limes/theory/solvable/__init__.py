@@ -66,6 +66,13 @@ class SolvableModel:
     settings: Mapping[str, Any]
 
 
+_THREE_CLASSES: dict[str, Any] = {
+    "class_weights": (0.5, 0.3, 0.2),
+    "means_gram": np.eye(3),
+    "sample_ratio": 2.0,
+    "within_var": 0.3,
+    "ridge": 0.1,
+}
 _MIXTURES = Source(
     title="Loureiro et al., learning Gaussian mixtures with generalised linear models", arxiv="2106.03791"
 )
@@ -97,14 +104,7 @@ _MODELS = (
         scope="softmax regression on a mixture of up to four Gaussian classes",
         source=_MIXTURES,
         docs="gaussian_mixture.md",
-        settings={
-            "class_weights": (0.5, 0.3, 0.2),
-            "means_gram": np.eye(3),
-            "sample_ratio": 2.0,
-            "within_var": 0.3,
-            "ridge": 0.1,
-            "loss": "logistic",
-        },
+        settings=_THREE_CLASSES | {"loss": "logistic"},
     ),
     SolvableModel(
         name="gaussian_mixture_square",
@@ -115,14 +115,7 @@ _MODELS = (
         scope="least squares on one-hot labels of a mixture of up to four Gaussian classes",
         source=_MIXTURES,
         docs="gaussian_mixture.md",
-        settings={
-            "class_weights": (0.5, 0.3, 0.2),
-            "means_gram": np.eye(3),
-            "sample_ratio": 2.0,
-            "within_var": 0.3,
-            "ridge": 0.1,
-            "loss": "square",
-        },
+        settings=_THREE_CLASSES | {"loss": "square"},
     ),
     SolvableModel(
         name="quadratic_network",
