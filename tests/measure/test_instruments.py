@@ -1,8 +1,6 @@
 """Each instrument against a slow computation by its definition, in float32 and float64."""
 
 import math
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +20,9 @@ from limes.measure.lr_sensitivity import lr_sensitivity
 from limes.measure.outliers import kurtosis, max_median_ratio, official_kurtosis, official_max_median_ratio
 from limes.measure.outputs import output_statistics
 from limes.measure.quantization import quantization_error, quantize
-from support.stats import assert_golden, assert_mean
+from support.stats import assert_golden, assert_mean, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[1] / "golden" / "diagnostics.toml").read_text())
+GOLDEN = load_golden("diagnostics")
 DTYPES = (torch.float32, torch.float64)
 
 

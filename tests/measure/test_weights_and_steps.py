@@ -1,8 +1,6 @@
 """Spikes, weight spectra, noise scale, gradients and updates, movement: against slow computations and known answers."""
 
 import math
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +16,9 @@ from limes.measure.roles import guess_roles, matrix_modules
 from limes.measure.spikes import SpikeDetector, find_spikes
 from limes.measure.weight_spectra import outlier_edge, weight_spectrum
 from support.odd_network import assert_untouched, odd_network, token_loss, whole_state
-from support.stats import assert_golden, assert_mean
+from support.stats import assert_golden, assert_mean, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[1] / "golden" / "diagnostics.toml").read_text())
+GOLDEN = load_golden("diagnostics")
 DTYPES = (torch.float32, torch.float64)
 
 

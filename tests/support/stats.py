@@ -4,6 +4,9 @@ A true theory fails "5 sigma" with 4 seeds in 1.5 % of tries, because a deviatio
 uncertain. Hence Student's t at a small level, at least 16 seeds, and extrapolation in 1/size rather than wide bands.
 """
 
+import tomllib
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
@@ -71,6 +74,11 @@ def assert_order(steps: ArrayLike, errors: ArrayLike, order: float) -> None:
     fit = stats.linregress(np.log(steps), np.log(errors))
     band = stats.t.ppf(1 - LEVEL / 2, len(steps) - 2) * fit.stderr
     assert fit.slope + band >= order, f"order {fit.slope:.3g} +- {band:.2g}, expected at least {order:.3g}"
+
+
+def load_golden(name: str) -> dict:
+    """The golden numbers of `tests/golden/<name>.toml`."""
+    return tomllib.loads((Path(__file__).resolve().parents[1] / "golden" / f"{name}.toml").read_text())
 
 
 def assert_golden(value: ArrayLike, golden: dict) -> None:

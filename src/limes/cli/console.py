@@ -1,7 +1,10 @@
 """What a person sees while work goes on: a live bar on a terminal, plain lines elsewhere. All of it on stderr."""
 
+import json
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -118,3 +121,14 @@ class ShareProgress:
             return
         self._last_line = now
         print(f"{self.label}: {text}", file=sys.stderr, flush=True)
+
+
+def tell(content: Mapping[str, Any], lines: Iterable[str], *, page: Path | None, as_json: bool) -> None:
+    """The answer of a command on standard output: as JSON and nothing else, or its lines and where the page is."""
+    if as_json:
+        print(json.dumps(content, indent=1))
+        return
+    for line in lines:
+        print(line)
+    if page is not None:
+        print(f"page: {page}")

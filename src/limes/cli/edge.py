@@ -1,6 +1,5 @@
 """`limes edge`: the edge of stability across widths, from training to the page."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ def edge(
     as_json: options.Json = False,
 ) -> None:
     """Do networks of all widths train at the edge of stability? Train a small task, measure, draw."""
-    from limes.cli.console import ShareProgress
+    from limes.cli.console import ShareProgress, tell
     from limes.compare.edge import edge_study
     from limes.report.edge import answer_lines, write_edge_report
 
@@ -35,9 +34,4 @@ def edge(
             progress=bar,
         )
     write_edge_report(study, out)
-    if as_json:
-        print(json.dumps(study.to_dict(), indent=1))
-        return
-    for line in answer_lines(study):
-        typer.echo(line)
-    typer.echo(f"page: {out}")
+    tell(study.to_dict(), answer_lines(study), page=out, as_json=as_json)

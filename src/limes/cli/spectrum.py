@@ -1,6 +1,5 @@
 """`limes spectrum`: from a network's own spectrum to its loss curve and exponents, beside the trained network."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +23,7 @@ def spectrum(
     as_json: options.Json = False,
 ) -> None:
     """Measure a network's modes before training, predict its loss and its exponents, train it, and compare."""
-    from limes.cli.console import ShareProgress
+    from limes.cli.console import ShareProgress, tell
     from limes.compare.spectrum import spectrum_study
     from limes.report.spectrum import answer_lines, write_spectrum_report
 
@@ -42,9 +41,4 @@ def spectrum(
             progress=bar,
         )
     write_spectrum_report(study, out)
-    if as_json:
-        print(json.dumps(study.to_dict(), indent=1))
-        return
-    for line in answer_lines(study):
-        typer.echo(line)
-    typer.echo(f"page: {out}")
+    tell(study.to_dict(), answer_lines(study), page=out, as_json=as_json)

@@ -46,6 +46,16 @@ def check_number(
     return number
 
 
+def as_floats(name: str, values: Any) -> np.ndarray:
+    """A float64 copy of numbers, tensors included."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"{name}: expected an array of numbers, got {type(values).__name__} ({error})") from None
+
+
 def check_covariance(name: str, value: Any) -> Tensor:
     """A float64 copy of a symmetric positive semidefinite matrix with a positive diagonal."""
     try:

@@ -1,8 +1,6 @@
 """The covariance SDE against its one-dimensional laws, recorded rows, and what one layer of a network adds."""
 
 import math
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +20,9 @@ from limes.theory.initialization import (
 )
 from limes.theory.initialization.covariance_sde import semidefinite_factor, wishart_step
 from limes.theory.kernels import dual_activation
-from support.stats import assert_golden, assert_mean, assert_order
+from support.stats import assert_golden, assert_mean, assert_order, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "initialization.toml").read_text())
+GOLDEN = load_golden("initialization")
 V0 = torch.tensor([[1.0, 0.3], [0.3, 1.0]], dtype=torch.float64)
 V3 = torch.tensor([[1.0, 0.2, -0.3], [0.2, 1.5, 0.4], [-0.3, 0.4, 0.8]], dtype=torch.float64)
 EXPM1 = Activation(name="expm1", value=torch.expm1, derivative=torch.exp)

@@ -2,8 +2,6 @@
 
 import itertools
 import math
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +20,9 @@ from limes.theory.initialization import (
     solve_prior,
 )
 from limes.theory.initialization.mellin import binomial_nodes, log_gamma_ratio
-from support.stats import assert_golden
+from support.stats import assert_golden, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "initialization.toml").read_text())
+GOLDEN = load_golden("initialization")
 
 
 @pytest.mark.parametrize("row", GOLDEN["prior"], ids=lambda row: f"{row['activation']}-{row['widths']}")

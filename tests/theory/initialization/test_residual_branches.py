@@ -1,8 +1,6 @@
 """Residual branches against recorded rows, closed forms, the tangent-kernel package's own recursion, and quadrature."""
 
 import math
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +10,9 @@ from scipy import stats
 from limes.core.errors import ScopeError, SpecError
 from limes.theory.initialization import ResidualProblem, simulate_residual, solve_residual
 from limes.theory.kernels import residual_nngp_kernel
-from support.stats import assert_golden, assert_mean, assert_order
+from support.stats import assert_golden, assert_mean, assert_order, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "initialization.toml").read_text())
+GOLDEN = load_golden("initialization")
 H0 = [[1.0, 0.5], [0.5, 1.0]]
 
 

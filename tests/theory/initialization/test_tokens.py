@@ -1,8 +1,6 @@
 """Rank collapse and shaped attention against recorded rows, automatic differentiation, closed forms, real steps."""
 
 import math
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,9 +21,9 @@ from limes.theory.initialization import (
     value_gradient,
 )
 from limes.theory.initialization.shaped_attention import attention_step
-from support.stats import assert_golden, assert_mean
+from support.stats import assert_golden, assert_mean, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "initialization.toml").read_text())
+GOLDEN = load_golden("initialization")
 V3 = torch.tensor([[1.0, 0.2, -0.3], [0.2, 1.5, 0.4], [-0.3, 0.4, 0.8]], dtype=torch.float64)
 
 

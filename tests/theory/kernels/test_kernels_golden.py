@@ -2,8 +2,6 @@
 
 import math
 import re
-import tomllib
-from pathlib import Path
 
 import pytest
 import torch
@@ -19,9 +17,9 @@ from limes.theory.kernels import (
     residual_nngp_kernel,
     residual_ntk_kernel,
 )
-from support.stats import assert_golden
+from support.stats import assert_golden, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "kernels.toml").read_text())
+GOLDEN = load_golden("kernels")
 FUNCTIONS = {"nngp": nngp_kernel, "ntk": ntk_kernel}
 RESIDUAL = {"nngp": residual_nngp_kernel, "ntk": residual_ntk_kernel}
 ABOVE = torch.triu_indices(4, 4, 1).unbind()

@@ -1,8 +1,6 @@
 """Solvable theories of scaling against recorded values: losses in time, SGD, ridge, floors, feature learning."""
 
 import math
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +17,9 @@ from limes.theory.scaling import (
     solve_feature_learning,
     solve_random_features,
 )
-from support.stats import assert_golden
+from support.stats import assert_golden, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "scaling.toml").read_text())
+GOLDEN = load_golden("scaling")
 
 
 def problem_of(row, **settings):

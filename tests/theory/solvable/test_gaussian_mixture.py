@@ -1,9 +1,7 @@
 """Classifiers of Gaussian mixtures: recorded values, binary regression and all K outputs as second methods, limits."""
 
 import math
-import tomllib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,9 +19,9 @@ from limes.theory.solvable import (
     solve_gaussian_mixture,
 )
 from limes.theory.solvable.mixture_fields import wrong_class
-from support.stats import assert_golden
+from support.stats import assert_golden, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "solvable.toml").read_text())["gaussian_mixture"]
+GOLDEN = load_golden("solvable")["gaussian_mixture"]
 GOOD = GaussianMixtureProblem(
     class_weights=[0.5, 0.3, 0.2], means_gram=np.eye(3), sample_ratio=2.0, within_var=0.3, ridge=0.1
 )

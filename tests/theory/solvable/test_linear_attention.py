@@ -1,9 +1,7 @@
 """In-context learning by linear attention: recorded values, the ridgeless closed form, a second quadrature, limits."""
 
 import math
-import tomllib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,9 +18,9 @@ from limes.theory.solvable import (
     solve_linear_attention,
     task_diversity_curve,
 )
-from support.stats import assert_golden
+from support.stats import assert_golden, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "solvable.toml").read_text())["linear_attention"]
+GOLDEN = load_golden("solvable")["linear_attention"]
 GOOD = LinearAttentionProblem(context_ratio=2.0, task_ratio=1.5, sequence_ratio=0.5, noise_var=0.1, ridge=0.05)
 
 

@@ -2,9 +2,7 @@
 
 import itertools
 import math
-import tomllib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +20,9 @@ from limes.theory.solvable import (
     solve_quadratic_network,
 )
 from limes.theory.solvable.quadratic_network import _slope
-from support.stats import assert_golden
+from support.stats import assert_golden, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "solvable.toml").read_text())["quadratic_network"]
+GOLDEN = load_golden("solvable")["quadratic_network"]
 GOOD = QuadraticNetworkProblem(
     student_overlap=np.eye(4), cross_overlap=0.1 * np.eye(4, 2), teacher_overlap=np.eye(2), lr=0.1, times=[0.0, 5.0]
 )

@@ -1,8 +1,6 @@
 """Bayesian networks against recorded rows, closed forms, and each other where two theories meet."""
 
 import math
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,9 +23,9 @@ from limes.theory.statics import (
     solve_proportional,
 )
 from limes.theory.statics.neuron import Grid, directions_of
-from support.stats import assert_golden
+from support.stats import assert_golden, load_golden
 
-GOLDEN = tomllib.loads((Path(__file__).parents[2] / "golden" / "statics.toml").read_text())
+GOLDEN = load_golden("statics")
 X = np.array([[1.0, 0.5], [-0.4, 1.2], [0.8, -1.0], [-1.1, -0.3]])
 Y = np.array([1.0, -0.5, 0.7, -0.9])
 TEST = np.array([[0.3, 0.9], [1.5, -0.2]])

@@ -1,6 +1,5 @@
 """`limes theory features`: loss of random-feature learners in time, width and samples, simulated beside it."""
 
-import json
 import math
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +24,7 @@ def features(
     as_json: options.Json = False,
 ) -> None:
     """Solve gradient flow of random-feature learners on a power-law task, and simulate finite ones if asked."""
-    from limes.cli.console import ShareProgress
+    from limes.cli.console import ShareProgress, tell
     from limes.compare.features import feature_study
     from limes.report.features import answer_lines, write_feature_report
 
@@ -45,10 +44,4 @@ def features(
         )
     if out is not None:
         write_feature_report(study, out)
-    if as_json:
-        print(json.dumps(study.to_dict(), indent=1))
-        return
-    for line in answer_lines(study):
-        typer.echo(line)
-    if out is not None:
-        typer.echo(f"page: {out}")
+    tell(study.to_dict(), answer_lines(study), page=out, as_json=as_json)

@@ -5,22 +5,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 
 from limes.core.errors import SpecError
-from limes.theory.checks import check_number
+from limes.theory.checks import as_floats, check_number
 
 DECAY_MODES = ("decoupled", "torch_sgd")
 
 
 def as_array(name: str, values: Any, *, ndim: tuple[int, ...]) -> np.ndarray:
     """A read-only finite float64 copy of `values` with one of the allowed numbers of axes."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{name}: expected an array of numbers, got {type(values).__name__} ({error})") from None
+    array = as_floats(name, values)
     if array.ndim not in ndim or array.size == 0:
         expected = " or ".join(str(n) for n in ndim)
         raise SpecError(f"{name} has shape {array.shape}; expected a non-empty array with {expected} axes")

@@ -3,19 +3,14 @@
 from typing import Any
 
 import numpy as np
-import torch
 
 from limes.core.errors import SpecError
+from limes.theory.checks import as_floats
 
 
 def as_nonnegative(name: str, values: Any, *, size: int | None = None) -> np.ndarray:
     """A read-only float64 copy, one axis, finite, nonnegative."""
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu().numpy()
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise SpecError(f"{name}: expected an array of numbers, got {type(values).__name__} ({error})") from None
+    array = as_floats(name, values)
     if array.ndim != 1 or array.size == 0 or (size is not None and len(array) != size):
         expected = "one non-empty axis" if size is None else f"({size},), one entry per eigenvalue"
         raise SpecError(f"{name} has shape {array.shape}; expected {expected}")
