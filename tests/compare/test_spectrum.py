@@ -31,7 +31,7 @@ def test_exponents_of_a_noisy_power_law(a: float, b: float) -> None:
     assert abs(estimates.mean() - a) < 3 * estimates.std() / np.sqrt(40) + 0.02
     assert found[0].b == pytest.approx(b, abs=0.02)
     covered = sum(one.a_interval[0] <= a <= one.a_interval[1] for one in found)
-    assert covered >= 28, "90 % intervals; fewer than 28 of 40 happen once in 2000 tries"
+    assert covered >= 29, "90 % intervals; fewer than 29 of 40 happen once in 2600 tries"
 
 
 def test_modes_of_a_linear_model_are_those_of_its_inputs() -> None:

@@ -221,6 +221,7 @@ OPTIMIZERS = {
     "sgd": lambda p, lr: torch.optim.SGD(p, lr=lr),
     "heavy_ball": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9),
     "dampened": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.8, dampening=0.8),
+    "dampened without momentum": lambda p, lr: torch.optim.SGD(p, lr=lr, dampening=0.5),
     "nesterov": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.9, nesterov=True),
     "l2": lambda p, lr: torch.optim.SGD(p, lr=lr, momentum=0.5, weight_decay=0.3),
     "adam": adaptive(torch.optim.Adam),

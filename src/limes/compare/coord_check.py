@@ -4,7 +4,7 @@ Source: arXiv:2203.03466 Appendix D.1 (the idea); limes, docs/coord_check.md (sl
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -175,6 +175,17 @@ def _cast(value: Any, dtype: torch.dtype | None) -> Any:
     return value
 
 
+def _measured(network: Network, size: Any, batch: Any, loss: Loss, declaration: Declaration) -> dict[Key, float]:
+    """`measure_network`; a batch that does not fit is told as such, with the error of the model's own code."""
+    try:
+        return measure_network(network, batch, loss, declaration)
+    except (RuntimeError, IndexError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SpecError(
+            f"a network of size {size!r} fails on the batch or the loss ({reason}); pass a batch that it takes"
+        ) from error
+
+
 def _check_axis(
     build: Build,
     sizes: list[Any],
@@ -198,7 +209,7 @@ def _check_axis(
         rows = []
         for seed in range(seeds):
             network = Network(build_model(build, size, made, seed=seed), made, training, seed=seed)
-            for key, value in measure_network(network, batch, loss, declaration).items():
+            for key, value in _measured(network, size, batch, loss, declaration).items():
                 table = values.setdefault(key, np.full((len(sizes), seeds), np.nan))
                 table[place, seed] = value
             rows.append(tuple(network.losses))
@@ -267,8 +278,3 @@ def _exponents(plans: list[Plan], growth: list[float], declaration: Declaration)
             key: math.log(new / old) / math.log(growth[-1]) for key, (old, new) in pairs.items() if old > 0 and new > 0
         }
     return result
-
-
-def failing_names(check: CoordCheck) -> Iterable[str]:
-    """Names of all tensors and modules with a failing row, each once."""
-    return dict.fromkeys(row.name for row in check.failures)

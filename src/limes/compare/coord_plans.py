@@ -129,14 +129,19 @@ def sizes_between(build: Build, base: Any, target: Any, *, num_sizes: int = 4) -
 
     Raises:
         PlanError: Base and target do not differ in numbers, or no size in between can be built.
+        SpecError: A size is not positive, the target is not larger, or num_sizes is below 2.
 
     >>> sizes_between(lambda width: nn.Linear(width, width), 16, 128)
     ([16, 32, 64, 128], [])
     """
+    if num_sizes < 2:
+        raise SpecError(f"num_sizes {num_sizes}: expected at least 2, the base and the target")
     old, new = fields_of(base), fields_of(target)
     if old is None or new is None:
         if not isinstance(base, int) or not isinstance(target, int):
             raise SpecError(f"base {base!r} and target {target!r} are neither numbers nor sizes with fields")
+        if base < 1 or target <= base:
+            raise SpecError(f"base {base}, target {target}: expected a positive base and a larger target")
         deeper = _is_depth(build, base, target)
         values = _ladder(build, lambda share: round(base * (target / base) ** share), num_sizes)
         return ([], values) if deeper else (values, [])
@@ -156,6 +161,8 @@ def _growing_fields(build: Build, base: Any, target: Any) -> tuple[list[str], li
     ]
     if not changed:
         raise PlanError("base and target differ in no whole number; there is nothing to grow")
+    if small := [key for key in changed if old[key] < 1]:
+        raise SpecError(f"base has {small[0]} {old[small[0]]}: expected a positive number to grow from")
     deep = [key for key in changed if _is_depth(build, base, with_fields(base, {key: new[key]}))]
     return [key for key in changed if key not in deep], deep
 

@@ -80,6 +80,13 @@ def own_loss(output: Any, targets: Any) -> Tensor:
             "loss=, or labels in the mapping"
         )
     if targets.is_floating_point():
+        if targets.numel() != logits.numel():
+            raise SpecError(
+                f"targets of shape {tuple(targets.shape)} for outputs of shape {tuple(logits.shape)}: give as many, or "
+                "pass loss="
+            )
+        # (n,) beside (n, 1) would be subtracted as (n, n).
+        targets = targets.view_as(logits)
         return 0.5 * (logits - targets).square().mean()
     return torch.nn.functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
 

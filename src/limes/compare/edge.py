@@ -2,7 +2,8 @@
 
 Full-batch training of a two-layer tanh network on a small task, measured along the way in units of the optimizer's own
 steps. Where features are learned alike at all widths (muP), sharpness follows the same path to the limit 1 at every
-width; in the lazy parametrization (NTK) its growth fades with width, because it is feature learning that sharpens.
+width; in the lazy parametrization (NTK) its growth under gradient descent fades with width, because it is feature
+learning that sharpens.
 
 Source: arXiv:2103.00065 (edge of stability), arXiv:2402.17457 (across widths).
 """

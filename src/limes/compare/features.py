@@ -115,6 +115,8 @@ def feature_study(
             f"{num_draws} draws with {num_samples} samples and {num_modes} modes: a simulation needs at least 2 draws, "
             f"a number of samples and at most {MAX_SIMULATED_MODES} modes"
         )
+    if not 1.0 < longest < np.inf:
+        raise SpecError(f"longest {longest}: expected a finite time above 1")
     times = np.geomspace(1.0, longest, NUM_TIMES)
     generator = torch.Generator().manual_seed(seed)
     curves, sizes = [], [*widths, None]

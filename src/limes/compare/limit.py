@@ -156,7 +156,8 @@ def _sample(store: Store, problem: MLPProblem, rows: list[SweepRow], width: int)
 
 def _watched_steps(spec: ComparisonSpec) -> tuple[int, ...]:
     """A few steps spread over the run; not the first, where nothing has moved."""
-    return tuple(sorted({round(x) for x in np.linspace(spec.steps / NUM_WATCHED_STEPS, spec.steps, NUM_WATCHED_STEPS)}))
+    first = max(1.0, spec.steps / NUM_WATCHED_STEPS)
+    return tuple(sorted({round(x) for x in np.linspace(first, spec.steps, NUM_WATCHED_STEPS)}))
 
 
 def _spread(problem: MLPProblem, samples: tuple[WidthSample, ...], steps: tuple[int, ...]) -> Spread:

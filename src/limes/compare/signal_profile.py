@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from limes.core.errors import SpecError
+from limes.measure.activations import unchanged
 
 Real = NDArray[np.float64]
 Verdict = Literal["stable", "vanishing", "exploding", "collapsing"]
@@ -90,11 +91,10 @@ def profile_signal(model: nn.Module, call: Callable[[], Any], *, generator: torc
     last = next(reversed(blocks))
     inside = {id(m) for block in blocks.values() for m in block.modules()}
     for name, module in model.named_modules():
-        if id(module) not in inside and name and not prefix.startswith(name) and not list(module.children()):
+        if id(module) not in inside and name and not list(module.children()):
             handles.append(module.register_forward_pre_hook(_keeper(seen, name, after=last), with_kwargs=True))
-    mode = model.training
     try:
-        with torch.enable_grad():
+        with unchanged(model), torch.enable_grad():
             output = _first_float(call())
             if output is None:
                 raise SpecError(f"{type(model).__name__} returns no tensor of floats; expected its outputs")
@@ -109,7 +109,6 @@ def profile_signal(model: nn.Module, call: Callable[[], Any], *, generator: torc
     finally:
         for handle in handles:
             handle.remove()
-        model.train(mode)
     return _summarize(points, gradients)
 
 

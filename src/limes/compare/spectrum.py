@@ -155,9 +155,9 @@ def spectrum_study(
         raise SpecError(
             f"inputs {inputs.shape} and targets {targets.shape}: expected (P, num_inputs) and as many targets"
         )
-    if not widths or min(*widths, base_width, depth, num_steps) < 1:
+    if not widths or min(*widths, base_width, depth, num_steps - 1) < 1:
         raise SpecError(
-            f"widths {list(widths)}, base_width {base_width}, depth {depth}, num_steps {num_steps}: all >= 1"
+            f"widths {list(widths)}, base_width {base_width}, depth {depth}: all >= 1; num_steps {num_steps}: >= 2"
         )
     task = FullBatch(torch.from_numpy(inputs).double(), torch.from_numpy(goal).double())
     cases = [(name, width) for name in parametrizations for width in widths]

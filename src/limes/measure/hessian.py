@@ -1,6 +1,6 @@
 """Products of the Hessian of a loss on one fixed batch with vectors, over all trainable parameters.
 
-Letters: n trainable numbers, H (n, n) Hessian, S (n,) positive scaling; the operator is S^1/2 H S^1/2.
+Letters: n trainable numbers, H (n, n) Hessian, S (n,) scaling, not negative; the operator is S^1/2 H S^1/2.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -91,7 +91,7 @@ def hessian_operator(
         model: Any module; its trainable parameters, tied ones once, are the variables.
         loss_fn: From (model, batch) to a scalar.
         batch: Whatever `loss_fn` takes; keep it fixed.
-        scaling: A positive factor (number or tensor) by parameter name; 1 where absent.
+        scaling: A factor (number or tensor), not negative, by parameter name; 1 where absent, 0 freezes a tensor.
         batch_statistics: See `held_still`.
 
     Raises:

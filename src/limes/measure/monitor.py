@@ -87,6 +87,7 @@ class Monitor:
         self.every, self.writers = every, tuple(writers)
         self.latest: dict[str, float] = {}
         self.latest_step = -1
+        self._closed = False
         self.spikes = SpikeDetector()
         self._optimizer, self._inputs, self._step = optimizer, inputs, first_step
         self._roles = check_roles(self.model, roles)
@@ -107,7 +108,12 @@ class Monitor:
 
         Returns:
             The numbers of this step if it was sampled.
+
+        Raises:
+            SpecError: The monitor has been closed.
         """
+        if self._closed:
+            raise SpecError("the monitor is closed: make a new one, with first_step for a run that goes on")
         self._losses.append(loss.detach() if isinstance(loss, Tensor) else float(loss))
         step, self._step = self._step, self._step + 1
         values = self._measure(step) if step % self.every == 0 else None
@@ -121,6 +127,7 @@ class Monitor:
 
     def close(self) -> None:
         """Take all hooks off and close the writers. A second call does nothing."""
+        self._closed = True
         self._disarm()
         for writer in self.writers:
             writer.close()

@@ -52,12 +52,11 @@ class Spectrum:
         Raises:
             SpecError: The learning rate is not positive or not stable, or the mode is unknown.
         """
-        if not 0 < lr < 2.0 / self.eigenvalues[0] and mode == "steps":
-            raise SpecError(
-                f"lr {lr:g}: expected a number between 0 and 2 / {self.eigenvalues[0]:.3g}, where steps grow"
-            )
         if mode not in ("steps", "flow"):
             raise SpecError(f"mode {mode!r}: expected 'steps' or 'flow'")
+        edge = 2.0 / self.eigenvalues[0]
+        if not lr > 0 or (mode == "steps" and lr >= edge):
+            raise SpecError(f"lr {lr:g}: expected a positive number, below {edge:.3g} in steps, which grow beyond")
         t = np.atleast_1d(np.asarray(steps, dtype=float))[:, None]
         decay = lr * self.eigenvalues
         left = (1.0 - decay) ** (2 * t) if mode == "steps" else np.exp(-2 * decay * t)

@@ -119,8 +119,13 @@ def _limit(optimizer: Optimizer, group: dict[str, Any]) -> float:
     """The largest stable eigenvalue: where an eigenvalue of the update of (parameter, momentum) reaches -1."""
     if isinstance(optimizer, SGD):
         b = group["momentum"]
+        if not b:
+            # torch dampens the momentum only.
+            return 2.0
         if group["nesterov"]:
             return 2.0 * (1.0 + b) / (1.0 + 2.0 * b)
+        if not group["dampening"] < 1.0:
+            raise SpecError(f"dampening {group['dampening']:g}: expected below 1, or no gradient ever enters a step")
         return 2.0 * (1.0 + b) / (1.0 - group["dampening"])
     if isinstance(optimizer, Adam):
         b = float(group["betas"][0])

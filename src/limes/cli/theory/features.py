@@ -1,6 +1,5 @@
 """`limes theory features`: loss of random-feature learners in time, width and samples, simulated beside it."""
 
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,6 @@ import typer
 
 from limes.cli import options
 from limes.cli.inputs import parse_counts
-from limes.core.errors import SpecError
 
 
 def features(
@@ -28,8 +26,6 @@ def features(
     from limes.compare.features import feature_study
     from limes.report.features import answer_lines, write_feature_report
 
-    if not 1.0 < longest < math.inf:
-        raise SpecError(f"--longest {longest}: expected a finite time above 1")
     with ShareProgress("random features", silent=as_json) as bar:
         study = feature_study(
             a=a,
