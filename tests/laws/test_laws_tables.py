@@ -62,3 +62,15 @@ def test_a_column_that_stands_twice_is_refused(tmp_path) -> None:
     (tmp_path / "runs.csv").write_text("N,loss,loss\n1,2,3\n2,2,3\n")
     with pytest.raises(DataError, match="'loss' stands 2 times"):
         read_table(tmp_path / "runs.csv")
+
+
+@pytest.mark.parametrize(
+    "header", ["Step,a - loss__MIN", "Step,a - Step", "Step,a - step,a - loss", "Step,a - run,a - loss"]
+)
+def test_odd_exports_keep_columns_of_one_length(tmp_path, header: str) -> None:
+    """Extremes alone, or metrics that are called as the result's own columns."""
+    (tmp_path / "runs.csv").write_text(
+        header + "\n" + "\n".join(",".join("1" for _ in header.split(",")) for _ in range(2))
+    )
+    table = read_table(tmp_path / "runs.csv")
+    assert len({len(column) for column in table.values()}) == 1 and len(table) >= 1

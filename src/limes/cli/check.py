@@ -55,7 +55,7 @@ def check(
         raise SpecError(f"--lr {lr}: expected a positive number")
 
     from limes.cli.console import ShareProgress
-    from limes.cli.reference import by_keywords, load_object
+    from limes.cli.reference import by_keywords, call_user, load_object
     from limes.compare.coord_batch import random_batch
     from limes.compare.coord_check import coord_check
     from limes.compare.coord_run import own_loss
@@ -67,14 +67,19 @@ def check(
     function = by_keywords(function, sizes.first)
     wide, deep = sizes.lists(function)
     given: Any = load_object(batch, flag="--batch") if batch else random_batch(function, (wide or deep)[0])
+    if batch and callable(given):
+        given = call_user(given, what=f"--batch {batch!r}")
+    judged: Any = load_object(loss, flag="--loss") if loss else own_loss
+    if not callable(judged):
+        raise SpecError(f"--loss {loss!r} is a {type(judged).__name__}; expected a function of (output, targets)")
     with ShareProgress("checking", silent=as_json) as progress:
         result = coord_check(
             function,
             parametrization,
             widths=wide or None,
             depths=deep or None,
-            batch=given() if batch and callable(given) else given,
-            loss=load_object(loss, flag="--loss") if loss else own_loss,
+            batch=given,
+            loss=judged,
             optimizer=optimizer,
             seeds=seeds,
             steps=steps,

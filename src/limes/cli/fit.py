@@ -144,7 +144,7 @@ def parse_budgets(text: str) -> list[float]:
         raise SpecError(wrong)
     if len(ends) == 2:
         low, high = numbers
-        count = 1 + round(np.log10(high / low)) if high > low else 0
+        count = 1 + round(np.log10(high) - np.log10(low)) if high > low else 0
         if not 1 <= count <= MAX_BUDGETS:
             raise SpecError(wrong)
         numbers = [float(f"{number:.6g}") for number in np.geomspace(low, high, max(count, 2))]

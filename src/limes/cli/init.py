@@ -88,10 +88,10 @@ def init(
 def _batch(reference: str | None) -> Any:
     if reference is None:
         return None
-    from limes.cli.reference import load_object
+    from limes.cli.reference import call_user, load_object
 
     found = load_object(reference, flag="--batch")
-    return found() if callable(found) else found
+    return call_user(found, what=f"--batch {reference!r}") if callable(found) else found
 
 
 def _spec(family: str, size: dict[str, int], settings: list[str], inputs: Any) -> Any:
@@ -105,9 +105,9 @@ def _spec(family: str, size: dict[str, int], settings: list[str], inputs: Any) -
         fields["num_inputs"] = inputs[0].numel()
     for setting in settings:
         name, sign, value = setting.partition("=")
-        if not sign or name in size:
+        if not sign or name in size or name == "family":
             raise SpecError(f"--set {setting!r}: expected field=value, with sizes in --widths and --depths")
-        fields[name] = json.loads(value) if value.replace(".", "").isdigit() or value in ("true", "false") else value
+        fields[name] = _value(value)
     try:
         return TypeAdapter(ModelSpec).validate_python(fields)
     except ValidationError as error:
@@ -116,10 +116,21 @@ def _spec(family: str, size: dict[str, int], settings: list[str], inputs: Any) -
         raise SpecError(f"{family} {place}: {first['msg']} (got {first['input']!r})") from None
 
 
+def _value(text: str) -> Any:
+    """A number, a list or a truth value where the text is one in JSON, else the text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
 def _built_in(
     family: str, size: dict[str, int], settings: list[str], exponent: float, inputs: Any, samples: int, seeds: int
 ) -> "InitRow":
     import torch
+
+    if not (inputs is None or isinstance(inputs, torch.Tensor)):
+        raise SpecError(f"--batch is a {type(inputs).__name__}; the built-in models take one tensor")
 
     from limes.compare.signal_profile import profile_signal
     from limes.compare.signal_theory import advice, predict_signal
@@ -150,11 +161,12 @@ def _built_in(
 def _own(reference: str, size: dict[str, int], inputs: Any, seeds: int) -> "InitRow":
     """A module of the user's own, drawn by its own constructor."""
     import inspect
+    from collections.abc import Mapping
 
     import torch
     from torch import nn
 
-    from limes.cli.reference import by_keywords, load_object
+    from limes.cli.reference import by_keywords, call_user, load_object
     from limes.compare.coord_batch import random_batch
     from limes.compare.signal_profile import profile_signal
     from limes.compare.signal_theory import advice
@@ -168,20 +180,23 @@ def _own(reference: str, size: dict[str, int], inputs: Any, seeds: int) -> "Init
     if not {"width", "depth"} <= names:
         raise SpecError(f"MODEL {reference!r} takes {sorted(names)}; expected the arguments width and depth")
     function = by_keywords(build, size)
-    if inputs is None:
-        (args, kwargs), _ = random_batch(function, size)
-    else:
-        args, kwargs = (inputs if isinstance(inputs, tuple) else (inputs,)), {}
+    what = f"MODEL {reference!r} at {size}"
+    given = inputs
+    if given is None:
+        given, _ = call_user(random_batch, function, size, what=what)
+    kwargs = dict(given) if isinstance(given, Mapping) else {}
+    args = () if kwargs else given if isinstance(given, tuple) else (given,)
     profiles = []
     for seed in range(seeds):
         with torch.random.fork_rng(devices=[]):
             # The constructor of another's module draws from the global generator; its state is put back behind it.
             torch.random.default_generator.manual_seed(stream_seed(seed, "init"))
-            model = function(size)
+            model = call_user(function, size, what=what)
         if not isinstance(model, nn.Module):
             raise SpecError(f"MODEL {reference!r} returns a {type(model).__name__}; expected an nn.Module")
         model.eval()
-        profiles.append(profile_signal(model, partial(model, *args, **kwargs), generator=stream(seed, "probe")))
+        run = partial(model, *args, **kwargs)
+        profiles.append(call_user(profile_signal, model, run, what=what, generator=stream(seed, "probe")))
     return InitRow(size=size, profiles=tuple(profiles), predicted=None, advice=advice(profiles[0], residual=None))
 
 

@@ -122,17 +122,20 @@ def _signs(
         count = min(MICRO_BATCHES, len(data.first))
         parts = [data.part(index * size, (index + 1) * size) for index in range(count)]
         shares = {"gradient": 0.4, "noise scale": 0.5, "curvature": 0.7}
-        signs |= gradient_signs(
-            model,
-            given.loss_function(chosen),
-            data,
-            optimizer=optimizer,
-            eps=eps,
-            micro_batches=parts,
-            batch_size=size,
-            curvature=curvature,
-            progress=lambda note: progress(shares[note], note),
-        )
+        try:
+            signs |= gradient_signs(
+                model,
+                given.loss_function(chosen),
+                data,
+                optimizer=optimizer,
+                eps=eps,
+                micro_batches=parts,
+                batch_size=size,
+                curvature=curvature,
+                progress=lambda note: progress(shares[note], note),
+            )
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise DataError(f"the loss cannot be computed on the batch: {str(error).splitlines()[0]}") from error
     return signs
 
 
@@ -147,12 +150,13 @@ def _inspect_store(folder: Path, *, curvature: bool, silent: bool) -> dict[str, 
     found = {}
     with Store.open(folder, read_only=True) as store:
         runs = {row.key: row for row in store.rows()}
+        base_dir = Path(note) if (note := store.note("base_dir")) else None
         for key, row in runs.items():
             data = store.load_checkpoint(key)
             if data is None:
                 continue
             spec = RunSpec.model_validate(store.spec(key))
-            model, source, optimizer = build_run(spec, base_dir=folder)
+            model, source, optimizer = build_run(spec, base_dir=base_dir)
             initial = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
             state = TrainState.from_bytes(data)
             state.restore(model, optimizer)

@@ -1,18 +1,15 @@
 """What `limes inspect` is given: a function that builds the model, a checkpoint, a batch, and the loss that fits."""
 
-import importlib
-import importlib.util
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from limes.cli.reference import load_object
 from limes.core.errors import DataError, SpecError
 from limes.measure.activations import main_tensor
 from limes.measure.still import held_still
@@ -68,9 +65,9 @@ def build_target(target: str, arguments: Sequence[str]) -> nn.Module:
     place, _, name = target.rpartition(":")
     if not place or not name:
         raise SpecError(f"{target!r}: expected file.py:function, package.module:function, a folder or .jsonl files")
-    function = getattr(_module(place, target), name, None)
+    function = load_object(target, flag="TARGET")
     if not callable(function):
-        raise SpecError(f"{target!r}: {place} has no function {name!r}")
+        raise SpecError(f"{target!r}: {name!r} is a {type(function).__name__}, expected a function")
     try:
         model = function(**_arguments(arguments))
     except Exception as error:
@@ -78,27 +75,6 @@ def build_target(target: str, arguments: Sequence[str]) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise SpecError(f"{target!r} returned {type(model).__name__}, expected a torch.nn.Module")
     return model
-
-
-def _module(place: str, target: str) -> ModuleType:
-    try:
-        if not place.endswith(".py"):
-            # A module beside the user is found as `python -m` would find it.
-            sys.path.insert(0, str(Path.cwd()))
-            try:
-                return importlib.import_module(place)
-            finally:
-                sys.path.pop(0)
-        spec = importlib.util.spec_from_file_location(f"limes_inspected_{Path(place).stem}", place)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-        return module
-    except FileNotFoundError as error:
-        raise SpecError(f"{target!r}: {error.filename or place} cannot be read") from None
-    except Exception as error:
-        raise SpecError(f"{target!r} cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _arguments(texts: Sequence[str]) -> dict[str, Any]:

@@ -5,10 +5,11 @@ import importlib.util
 import inspect
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from limes.core.errors import SpecError
+from limes.core.errors import LimesError, SpecError
 
 
 def load_object(reference: str, *, flag: str) -> Any:
@@ -36,6 +37,21 @@ def load_object(reference: str, *, flag: str) -> Any:
             raise SpecError(f"{flag} {reference!r}: {place} has no {name!r}")
         found = getattr(found, part)
     return found
+
+
+def call_user(function: Callable[..., Any], *args: Any, what: str, **kwargs: Any) -> Any:
+    """Call the user's own code; whatever it raises becomes one sentence.
+
+    Raises:
+        SpecError: It fails.
+    """
+    try:
+        return function(*args, **kwargs)
+    except LimesError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise SpecError(f"{what} failed: {type(error).__name__}: {reason}") from error
 
 
 def _import_file(path: Path) -> Any:
@@ -90,7 +106,7 @@ def parse_size(text: str, *, flag: str) -> Any:
         return size
     if ":" in text:
         found = load_object(text, flag=flag)
-        return found() if inspect.isfunction(found) else found
+        return call_user(found, what=f"{flag} {text!r}") if inspect.isfunction(found) else found
     raise SpecError(f"{flag} {text!r}: expected a whole number, width=64,depth=2, or my_model.py:name of a size")
 
 

@@ -90,8 +90,9 @@ def _check_reach(problem: Problem, points: Mapping[str, Array]) -> None:
     """Refuse points that this table or double precision cannot speak of."""
     for column in problem.law.inputs:
         values, known = points[column.name], problem.columns[column.name] * problem.scales[column.name]
-        if column.kind == "log" and not ((values > 1 / LARGEST) & (values < LARGEST)).all():
-            raise DataError(f"points have {column.name} = {values.max():g}; give numbers between 1e-30 and 1e30")
+        outside = values[~((values > 1 / LARGEST) & (values < LARGEST))]
+        if column.kind == "log" and len(outside):
+            raise DataError(f"points have {column.name} = {outside[0]:g}; give numbers between 1e-30 and 1e30")
         if np.ptp(known) <= 1e-9 * np.abs(known).max() and (np.abs(values / known[0] - 1) > 0.01).any():
             raise DataError(
                 f"every row has {column.name} = {known[0]:g}, so these rows say nothing about {column.name} = "

@@ -151,7 +151,9 @@ def summarize(
     'converged'
     """
     tell = progress or _quiet
-    if budgets:
+    if not 0 < level < 1:
+        raise SpecError(f"level is {level}; give a probability such as 0.9")
+    if len(budgets):
         check_budgets(fit, budgets)
     places = fit.points(points) if points else {}
     kind = "rows" if fit.runs is None else "runs"
@@ -169,7 +171,7 @@ def summarize(
     predicted = fit.predict(joined, level, backtest=backtest)
     tell(0.75, "frontier")
     shapes = None
-    if budgets:
+    if len(budgets):
         shapes = _shapes(
             fit, table, budgets, run=run, compute=compute, level=level, num=num_resamples, backtest=backtest
         )

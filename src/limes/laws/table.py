@@ -75,7 +75,7 @@ def _read_file(path: Path) -> dict[str, NDArray[Any]]:
         frame = readers[path.suffix.lower()](path)
     except DataError:
         raise
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as {path.suffix[1:]}: {str(error).splitlines()[0]}") from error
     if not len(frame):
         raise DataError(f"{path} has no rows")
@@ -107,7 +107,11 @@ def _one_row_per_step(table: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]
         return table
     # a run's name may hold the separator, a metric's does not; the extremes of smoothed curves are left out
     pairs = {name: name.rsplit(" - ", 1) for name in names if not name.endswith(("__MIN", "__MAX"))}
-    metrics = list(dict.fromkeys(metric for _, metric in pairs.values() if metric != steps[0]))
+    # what the result calls its own columns is no metric
+    taken = {"run", "step", steps[0]}
+    metrics = list(dict.fromkeys(metric for _, metric in pairs.values() if metric not in taken))
+    if not metrics:
+        return table
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("run", "step", *metrics)}
     step = table[steps[0]]
     for run in dict.fromkeys(run for run, _ in pairs.values()):

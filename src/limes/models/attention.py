@@ -69,7 +69,7 @@ class Block(Drawn):
         width, protected = spec.width, spec.block == "outlier_protected"
         num_heads = spec.num_heads or width // (spec.head_dim or width)
         self.residual_multiplier = residual_multiplier * (PROTECTED_GAIN if protected else 1.0)
-        self.attention_norm = branch_norm(width, protected=protected)
+        self.attention_norm = plain_norm(width, present=not protected)
         self.attention = Attention(
             width,
             num_heads,
@@ -77,7 +77,7 @@ class Block(Drawn):
             attention_scale=attention_scale,
             qk_norm=spec.qk_norm or protected,
         )
-        self.mlp_norm = branch_norm(width, protected=protected)
+        self.mlp_norm = plain_norm(width, present=not protected)
         self.up = nn.Linear(width, spec.mlp_ratio * width, bias=False)
         self.down = nn.Linear(spec.mlp_ratio * width, width, bias=False)
 
@@ -93,9 +93,9 @@ class Block(Drawn):
         return x + scaled(self.down(F.gelu(self.up(self.mlp_norm(x)))), self.residual_multiplier)
 
 
-def branch_norm(width: int, *, protected: bool) -> nn.Module:
-    """The norm in front of a branch."""
-    return nn.Identity() if protected else nn.LayerNorm(width, eps=1e-5, elementwise_affine=False)
+def plain_norm(width: int, *, present: bool) -> nn.Module:
+    """A norm without gain and bias, or nothing in its place."""
+    return nn.LayerNorm(width, eps=1e-5, elementwise_affine=False) if present else nn.Identity()
 
 
 def scaled(x: Tensor, factor: float) -> Tensor:

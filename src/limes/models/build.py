@@ -99,7 +99,8 @@ def _forward_flops(spec: Any) -> int:
     device = "cpu" if isinstance(spec, ModuleSpec) else "meta"
     generator = torch.Generator().manual_seed(0) if device == "cpu" else None
     with torch.device(device), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        build_model(spec, generator=generator)(example_input(spec))
+        # One sample: batch statistics need more.
+        build_model(spec, generator=generator).eval()(example_input(spec))
     return counter.get_total_flops()
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from limes.core.errors import SpecError
-from limes.models.attention import Block, branch_norm
+from limes.models.attention import Block, plain_norm
 from limes.models.fill import Drawn, fill_linear_, fill_normal_, required
 from limes.spec.model import TransformerSpec
 
@@ -22,7 +22,7 @@ class Transformer(Drawn):
         self.embedding = nn.Embedding(vocab_size, spec.width)
         self.position = nn.Embedding(spec.context, spec.width)
         # Outlier-protected blocks have no norms of their own: the stream is normalized once, before them.
-        self.stream_norm = branch_norm(spec.width, protected=spec.block == "pre_norm")
+        self.stream_norm = plain_norm(spec.width, present=spec.block == "outlier_protected")
         self.blocks = nn.ModuleList(
             Block(spec, causal=True, attention_scale=attention_scale, residual_multiplier=residual_multiplier)
             for _ in range(spec.depth)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from limes.core.errors import SpecError
-from limes.models.attention import Block, branch_norm
+from limes.models.attention import Block, plain_norm
 from limes.models.fill import Drawn, fill_linear_, fill_normal_, required, required_shape
 from limes.spec.model import ViTSpec
 
@@ -27,7 +27,7 @@ class ViT(Drawn):
         self.stem = nn.Linear(channels * spec.patch**2, spec.width, bias=False)
         self.position = nn.Parameter(torch.empty(num_patches, spec.width))
         # Outlier-protected blocks have no norms of their own: the stream is normalized once, before them.
-        self.stream_norm = branch_norm(spec.width, protected=spec.block == "pre_norm")
+        self.stream_norm = plain_norm(spec.width, present=spec.block == "outlier_protected")
         self.blocks = nn.ModuleList(
             Block(spec, causal=False, attention_scale=attention_scale, residual_multiplier=residual_multiplier)
             for _ in range(spec.depth)

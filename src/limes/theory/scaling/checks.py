@@ -43,7 +43,7 @@ def check_times(times: Any, *, whole: bool, allow_inf: bool = True) -> np.ndarra
         raise SpecError(f"times: expected numbers, got {type(times).__name__}") from None
     if array.ndim != 1 or array.size == 0 or np.isnan(array).any() or (array < 0).any():
         raise SpecError(f"times {array.tolist()}: expected one or more numbers of at least 0")
-    order = np.flatnonzero(np.diff(array) <= 0)
+    order = np.flatnonzero(array[1:] <= array[:-1])
     if len(order):
         first = order[0]
         raise SpecError(f"times[{first + 1}] is {array[first + 1]:g} after {array[first]:g}; times must increase")

@@ -119,6 +119,8 @@ def _refuse(problem: RandomFeatureProblem, gain: float) -> None:
 
 
 def _steps(problem: RandomFeatureProblem, modes: Modes, sizes: Sizes, grid: Real, edge: float, per_decade: int) -> Real:
+    if not len(grid):
+        return grid
     count = int(grid[-1]) + 1
     if count > MAX_STEPS:
         raise ScopeError(
@@ -143,6 +145,8 @@ def _steps(problem: RandomFeatureProblem, modes: Modes, sizes: Sizes, grid: Real
 
 
 def _flow(problem: RandomFeatureProblem, modes: Modes, sizes: Sizes, grid: Real, share: float, num_nodes: int) -> Real:
+    if not len(grid):
+        return grid
     scale = 0.1 / (modes.trace * sizes.features[0] + modes.lam.max())
     horizon = float(grid[-1])
     if horizon == 0.0:
