@@ -74,6 +74,7 @@ def test_the_advice_for_a_users_network_works(limes, tmp_path, monkeypatch) -> N
     assert loud["verdict"] == "exploding" and loud["predicted"]["signal"] is None
     factor = float(loud["advice"].split("weights by ")[1].split(";")[0])
     assert factor == pytest.approx(2.0**-0.5, rel=0.1)
+    assert limes("init", "own.py:good", *sizes[:5]).code == 0, "a random batch is drawn"
     good = read(limes("init", "own.py:good", *sizes))[0]
     assert good["verdict"] in ("stable", "collapsing") and good["measured"]["signal"][-1] > 0.05
 

@@ -122,6 +122,7 @@ CASES = {
         "method='surrogate'",
     ),
     "unknown method": (lambda: solve_feature_learning(RICH, [1.0], method="guess"), "'guess'"),
+    "infinite time twice": (lambda: solve_random_features(ONE, [math.inf, math.inf]), "times"),
     "infinite time": (lambda: solve_feature_learning(RICH, [math.inf]), "infinity"),
     "few steps": (lambda: solve_feature_learning(RICH, [1.0], steps_per_fold=2), "steps_per_fold is 2"),
     "circle": (lambda: circle_task(0.5), "target_decay is 0.5"),
