@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 
-from limes.core.errors import ScopeError, SpecError
+from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.theory.activations import Activation, leaky_relu
 from limes.theory.initialization import (
     CovarianceProblem,
@@ -176,3 +176,9 @@ def test_permuted_and_rescaled_inputs():
 def test_bad_input_is_one_sentence(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+def test_steps_that_leave_the_cone_are_refused_not_absorbed() -> None:
+    problem = CovarianceProblem([[1.0]], 8.0, ShapedSmooth("tanh", 0.3))
+    with pytest.raises(ConvergenceError, match="raise num_steps"):
+        solve_covariance_sde(problem, num_paths=4000, num_steps=20)

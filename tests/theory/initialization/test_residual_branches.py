@@ -132,3 +132,13 @@ def test_draws_of_a_small_network():
 def test_bad_input_is_one_sentence(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+def test_times_may_repeat_and_what_overflows_is_refused() -> None:
+    found = solve_residual(ResidualProblem([[1.0]], "relu"), [0.5, 1.0, 0.5]).covariance[:, 0, 0]
+    assert found[0] == found[2] and found[1] > found[0]
+    with pytest.raises(ScopeError, match="leaves the range of double precision"):
+        solve_residual(ResidualProblem([[1.0]], "relu", depth=2000, branch_exponent=0.0))
+    for times in ([], "a"):
+        with pytest.raises(SpecError, match="times"):
+            solve_residual(ResidualProblem([[1.0]], "relu"), times)

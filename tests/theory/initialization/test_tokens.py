@@ -150,3 +150,9 @@ def test_mean_cosine_of_draws_and_many_widths():
 def test_bad_input_is_one_sentence(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.parametrize("settings", [{}, {"skip": False, "branch_exponent": 3}], ids=["overflow", "underflow"])
+def test_a_stream_beyond_double_precision_is_refused(settings) -> None:
+    with pytest.raises(ScopeError, match="leaves the range of double precision"):
+        solve_tokens(TokenProblem(torch.eye(3, dtype=torch.float64), 600, **settings))

@@ -296,3 +296,12 @@ def test_particles_where_no_grid_reaches():
     exact = solve_deep_linear(DeepLinearProblem(np.eye(5), targets, inverse_temperature=3.0))
     assert float(((sampled.train_mean - exact.train_mean) / sampled.train_error).abs().max()) < 8.0
     assert float(sampled.train_error.max()) < 1e-3
+
+
+def test_a_grid_whose_rim_carries_weight_is_enlarged() -> None:
+    """Far from the prior the first grid loses the law, which stops Newton's method before the rim is looked at."""
+    found = solve_adaptive(
+        AdaptiveProblem([[1.0]], [10.0], activation="linear", gamma0=3.0, inverse_temperature=10.0), method="quadrature"
+    )
+    exact = solve_deep_linear(DeepLinearProblem([[1.0]], [10.0], depth=1, gamma0=3.0, inverse_temperature=10.0))
+    assert found.train_mean[0] == pytest.approx(exact.train_mean[0].item(), rel=1e-7)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limes.core.errors import SpecError
+from limes.core.errors import ConvergenceError, SpecError
 from limes.theory.checks import check_covariance, check_number, check_whole
 from limes.theory.initialization.shapes import Shape, ShapedReLU
 
@@ -130,6 +130,8 @@ def solve_covariance_sde(
     stop_time = torch.full((num_paths,), problem.depth_ratio, dtype=torch.float64)
     for index in range(num_steps):
         half = v + 0.5 * step * problem.shape.drift(v)
+        if bool((half.diagonal(dim1=1, dim2=2)[~stopped] <= 0.0).any()):
+            raise ConvergenceError(f"steps of {step:.3g} are too long for this drift; raise num_steps")
         noisy = wishart_step(half, step, draw)
         new = noisy + 0.5 * step * problem.shape.drift(noisy)
         trace = new.diagonal(dim1=1, dim2=2).sum(1)

@@ -21,7 +21,7 @@ from torch import Tensor
 from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.numerics.contour import Real
 from limes.theory.activations import Activation, get_activation
-from limes.theory.checks import check_covariance, check_number, check_whole
+from limes.theory.checks import as_floats, check_covariance, check_number, check_whole
 
 Regime = Literal["frozen", "balanced", "exploding"]
 EXACT_NONCENTRALITY = 1e9
@@ -136,15 +136,21 @@ def solve_residual(problem: ResidualProblem, times: Any = (1.0,)) -> ResidualRes
     >>> round(result.covariance[0, 0, 0].item(), 9)                     # = exp(1/2)
     1.648721271
     """
-    tau = np.atleast_1d(np.asarray(times, dtype=np.float64))
-    if tau.ndim != 1 or not bool(((tau >= 0.0) & (tau <= 1.0)).all()):
+    tau = np.atleast_1d(as_floats("times", times))
+    if tau.ndim != 1 or not tau.size or not bool(((tau >= 0.0) & (tau <= 1.0)).all()):
         raise SpecError(f"times {np.asarray(times).tolist()}: expected shares of the depth, 0 to 1")
     if problem.width != math.inf and problem.phi.name != "linear":
         raise ScopeError(
             f"width {problem.width:g} with activation {problem.phi.name!r}: finite widths are covered for 'linear' "
             "only; use simulate_residual, or width math.inf (the difference is of order 1 / width)"
         )
-    covariance = _covariances(problem, tau)
+    with np.errstate(over="ignore"):
+        covariance = _covariances(problem, tau)
+    if not bool(covariance.isfinite().all()):
+        raise ScopeError(
+            "the stream leaves the range of double precision; raise branch_exponent, lower branch_scale or take fewer "
+            "blocks"
+        )
     d = covariance.diagonal(dim1=1, dim2=2)
     growth = (d / problem.covariance.diagonal()).log()
     variance = torch.zeros_like(growth)
@@ -194,16 +200,15 @@ def _integrate(problem: ResidualProblem, tau: Real) -> Tensor:
     def rate(_: float, state: Real) -> Real:
         return strength * dual_matrix(problem.phi, torch.from_numpy(state.reshape(m, m).copy())).numpy().ravel()
 
-    end, order = float(tau.max()), np.argsort(tau)
+    end = float(tau.max())
+    shares, place = np.unique(tau, return_inverse=True)
     if end == 0.0:
         return problem.covariance.expand(len(tau), m, m).clone()
     start = problem.covariance.numpy().ravel()
-    found = solve_ivp(rate, (0.0, end), start, "DOP853", t_eval=tau[order], rtol=1e-11, atol=1e-13)
+    found = solve_ivp(rate, (0.0, end), start, "DOP853", t_eval=shares, rtol=1e-11, atol=1e-13)
     if not found.success or not bool(np.isfinite(found.y).all()):
         raise ConvergenceError(f"the covariance could not be followed to tau = {end:g}: {found.message}")
-    rows = torch.empty(len(tau), m, m, dtype=torch.float64)
-    rows[torch.from_numpy(order)] = torch.from_numpy(found.y.T.reshape(-1, m, m).copy())
-    return rows
+    return torch.from_numpy(found.y.T.reshape(-1, m, m)[place].copy())
 
 
 def _linear_log_moments(problem: ResidualProblem) -> tuple[float, float]:

@@ -36,8 +36,8 @@ def simulate_shaped_attention(
     >>> run.covariance.shape
     torch.Size([3, 2, 2])
     """
-    width, num_draws = check_whole("width", width), check_whole("num_draws", num_draws)
-    n_k = key_dim or width
+    width, num_draws = check_whole("width", width, least=problem.num_tokens), check_whole("num_draws", num_draws)
+    n_k = check_whole("key_dim", key_dim, least=0) or width
     depth = check_whole("depth_ratio * width", max(round(problem.depth_ratio * width), 0))
     m, g2 = problem.num_tokens, problem.branch_weight
     keep, gam = math.sqrt(1.0 - g2), math.sqrt(g2)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limes.core.errors import SpecError
+from limes.core.errors import ScopeError, SpecError
 from limes.theory.activations import Activation, get_activation
 from limes.theory.checks import check_covariance, check_number, check_whole
 from limes.theory.initialization.residual import dual_matrix
@@ -116,6 +116,10 @@ class TokenResult:
         return float(hits[0]) if len(hits) else math.inf
 
 
+# Mean squares below this have lost their correlations to rounding.
+SMALLEST = 1e-280
+
+
 def solve_tokens(problem: TokenProblem) -> TokenResult:
     """The covariance of the tokens after every block, at infinite width.
 
@@ -124,6 +128,9 @@ def solve_tokens(problem: TokenProblem) -> TokenResult:
 
     Returns:
         `TokenResult`.
+
+    Raises:
+        ScopeError: The stream leaves the range of double precision.
 
     **Accuracy**: rounding, at infinite width; finite networks differ by 1 / width (plain MLPs; depth / width at most).
     **Source**: arXiv:2206.03126, section 3 (uniform attention, residual scaling); limes, docs/theory/rank_collapse.md.
@@ -145,6 +152,12 @@ def solve_tokens(problem: TokenProblem) -> TokenResult:
             v = keep * v + mlp * gain * dual_matrix(problem.phi, _seen(v, problem))
         rows.append(v)
     covariance = torch.stack(rows)
+    lengths = covariance.diagonal(dim1=1, dim2=2)
+    if not bool(covariance.isfinite().all()) or float(lengths.min()) < SMALLEST:
+        raise ScopeError(
+            f"the stream leaves the range of double precision within {problem.depth} blocks; raise branch_exponent, so "
+            "that branches shrink with depth, or take fewer blocks"
+        )
     return TokenResult(
         covariance=covariance,
         similarity=mean_cosine(covariance),

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from limes.core.errors import SpecError
 from limes.numerics.contour import Real
 from limes.theory.scaling.checks import check_size
 
@@ -82,6 +83,15 @@ class Projection:
 
     num_rows: float
     num_modes: float
+
+    def __post_init__(self) -> None:
+        for name in ("num_rows", "num_modes"):
+            check_size(name, getattr(self, name))
+        if self.num_rows > self.num_modes:
+            raise SpecError(
+                f"num_rows {self.num_rows:g} is above num_modes {self.num_modes:g}; a projection has at most as many "
+                "directions as there are modes"
+            )
 
     @property
     def capacity(self) -> float:

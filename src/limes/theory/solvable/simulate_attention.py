@@ -92,6 +92,8 @@ def _draw(
 
 def _ridge(features: Real, labels: Real, penalty: float) -> Real:
     """Minimum of sum of squares plus penalty, by the smaller Gram matrix; minimum norm at penalty 0."""
+    if penalty == 0.0:
+        return np.asarray(np.linalg.lstsq(features, labels, rcond=None)[0], dtype=np.float64)
     n, size = features.shape
     if n <= size:
         return features.T @ solve(features @ features.T + penalty * np.eye(n), labels, assume_a="pos")

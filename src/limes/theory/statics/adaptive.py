@@ -239,18 +239,30 @@ def _climb(problem: AdaptiveProblem, neuron: Grid) -> tuple[Tensor, Moments, int
             break
         delta, moments, _ = found
         count += 1
-    left = float(_residual(problem, delta, moments).norm())
-    # Rounding in the averages can hold Newton's method just above the bound.
-    if left > 1e3 * bound:
-        raise ConvergenceError(f"Newton's method stopped at a residual of {left:.3g}, above {bound:.3g}; lower gamma0")
     return delta, moments, count
 
 
+def _left(problem: AdaptiveProblem, delta: Tensor, moments: Moments) -> str:
+    """What is wrong with where Newton's method ended; empty where nothing is."""
+    left, bound = float(_residual(problem, delta, moments).norm()), TOLERANCE * float(problem.targets.norm())
+    # Rounding in the averages can hold Newton's method just above the bound.
+    return f"Newton's method stopped at a residual of {left:.3g}, above {bound:.3g}" if left > 1e3 * bound else ""
+
+
 def _by_quadrature(problem: AdaptiveProblem, directions: Tensor) -> AdaptiveResult:
-    radius = 12.0
+    radius, wrong = 12.0, ""
     while True:
-        delta, moments, count = _climb(problem, Grid(directions, problem.phi.value, radius=radius))
-        if moments.edge_share <= EDGE_SHARE:
+        try:
+            neuron = Grid(directions, problem.phi.value, radius=radius)
+        except ScopeError as too_large:
+            # What stopped the last grid is the news, not the size of the next one.
+            if wrong:
+                raise ConvergenceError(f"{wrong}; lower gamma0") from too_large
+            raise
+        delta, moments, count = _climb(problem, neuron)
+        wrong = _left(problem, delta, moments)
+        # A grid whose rim carries weight stops Newton's method too: only a wider one can tell.
+        if moments.edge_share <= EDGE_SHARE and not wrong:
             break
         radius *= 1.5
     coarse = Grid(directions, problem.phi.value, radius=radius, stride=2).moments(delta, problem.strength)

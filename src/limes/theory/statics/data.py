@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from limes.core.errors import SpecError
+from limes.theory.checks import as_floats
 
 
 def as_matrix(name: str, value: Any, *, columns: int | None = None, expected: str) -> Tensor:
@@ -34,21 +35,16 @@ def as_inputs(inputs: Any, test_inputs: Any) -> tuple[Tensor, Tensor]:
     return train, as_matrix("test_inputs", test_inputs, columns=dim, expected=f"(num_test, {dim}) like the inputs")
 
 
-def as_targets(targets: Any, num_samples: int) -> Tensor:
-    """(P,) targets; a column (P, 1) is taken as one output."""
-    column = targets if getattr(targets, "ndim", None) == 2 else [[value] for value in _listed(targets)]
-    matrix = as_matrix("targets", column, expected=f"({num_samples},), one number per sample")
-    if matrix.shape != (num_samples, 1):
-        found = tuple(matrix.shape) if matrix.shape[1] > 1 else (len(matrix),)
-        raise SpecError(f"targets has shape {found}; expected ({num_samples},), one number per sample")
-    return matrix[:, 0]
-
-
-def _listed(targets: Any) -> list[Any]:
-    try:
-        return list(np.asarray(targets, dtype=np.float64).reshape(-1)) if np.ndim(targets) == 1 else [targets]
-    except (TypeError, ValueError):
-        raise SpecError(f"targets: expected an array of numbers, got {type(targets).__name__}") from None
+def as_targets(targets: Any, num_samples: int, *, name: str = "targets") -> Tensor:
+    """(P,) numbers; a column (P, 1) is taken as one output."""
+    array = as_floats(name, targets)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.shape != (num_samples,):
+        raise SpecError(f"{name} has shape {array.shape}; expected ({num_samples},), one number per sample")
+    if not np.isfinite(array).all():
+        raise SpecError(f"{name} holds {int((~np.isfinite(array)).sum())} entries that are not finite")
+    return torch.from_numpy(array)
 
 
 def as_test_kernels(train_rows: Any, variances: Any, num_samples: int) -> tuple[Tensor, Tensor]:
