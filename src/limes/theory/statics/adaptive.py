@@ -150,7 +150,7 @@ def solve_adaptive(
         ConvergenceError: Newton's method stopped above its tolerance, or the particles do not come to rest.
 
     **Source**: arXiv:2502.07998; docs/theory/adaptive_kernels.md.
-    **Accuracy**: quadrature: 1e-12 for smooth activations, about 1e-6 for kinked ones, stated in the `error` fields.
+    **Accuracy**: quadrature: 1e-12 for smooth activations, 3e-6 for kinked ones, stated in the `error` fields.
     Sampling: the standard errors returned; with kinked activations and strong tilts a bias of a few of them remains
     (docs/theory/adaptive_kernels.md), which falls with num_particles.
 
