@@ -153,6 +153,7 @@ def test_moments_of_exact_draws_and_units():
     assert large.above[0] == pytest.approx(small.above[0], rel=1e-12)
     assert large.density[0] * 9.0 == pytest.approx(small.density[0], rel=1e-12)
     assert prior_moment(PriorProblem((6, 4)), -0.5) == math.inf
+    assert prior_moment(PriorProblem((6, 4)), 1e9) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,11 @@ def test_bad_radii_and_activations():
         PriorProblem((4,), "tanh")
     with pytest.raises(SpecError, match="radii"):
         solve_prior(PriorProblem((4,)), [-1.0])
+    with pytest.raises(SpecError, match="radii"):
+        solve_prior(PriorProblem((4,)), [])
     with pytest.raises(SpecError, match="positive"):
         joint_limit(PriorProblem((4,)), [0.0])
+    with pytest.raises(SpecError, match="num_checked is 1"):
+        joint_limit(PriorProblem((4,)), [1.0], num_checked=1)
     with pytest.raises(SpecError, match="num_draws"):
         sample_prior(PriorProblem((4,)), 0, generator=torch.Generator())

@@ -32,6 +32,7 @@ from limes.theory.scaling import (
 ONE = RandomFeatureProblem([1.0, 0.5], [1.0, 0.2], num_features=4, num_samples=6)
 LAW = power_law_problem(1.5, 1.25, 100)
 RICH = FeatureLearningProblem([1.0, 0.5], [1.0, 0.2], gamma=1.0)
+NARROW = FeatureLearningProblem([1.0, 0.5], [1.0, 0.2], gamma=1.0, num_features=5)
 SEED = torch.Generator()
 
 CASES = {
@@ -126,6 +127,20 @@ CASES = {
     "infinite time twice": (lambda: solve_random_features(ONE, [math.inf, math.inf]), "times"),
     "infinite time": (lambda: solve_feature_learning(RICH, [math.inf]), "infinity"),
     "few steps": (lambda: solve_feature_learning(RICH, [1.0], steps_per_fold=2), "steps_per_fold is 2"),
+    "steps in words": (lambda: solve_feature_learning(RICH, [1.0], steps_per_fold="many"), "steps_per_fold is 'many'"),
+    "no draws of features": (
+        lambda: simulate_feature_learning(NARROW, [1.0], num_draws=0, generator=SEED),
+        "num_draws is 0",
+    ),
+    "tolerance": (
+        lambda: simulate_feature_learning(NARROW, [1.0], num_draws=1, generator=SEED, tolerance=math.nan),
+        "tolerance is nan",
+    ),
+    "few sizes": (lambda: compute_frontier(LAW, [1e5], num_sizes=3), "num_sizes is 3.*at least 4"),
+    "shortest time": (lambda: compute_frontier(LAW, [1e5], shortest_time="now"), "shortest_time is 'now'"),
+    "no terms": (lambda: balance([], {"time": 1.0}), "terms is empty"),
+    "endless cost": (lambda: balance(loss_terms(1.5, 1.25), {"time": math.inf}), r"cost\['time'\] is inf"),
+    "slope of no step": (lambda: local_exponents([1.0, 1.0], [1.0, 2.0]), "neighbours that differ"),
     "circle": (lambda: circle_task(0.5), "target_decay is 0.5"),
     "simulated width": (
         lambda: simulate_random_features(LAW, [1.0], num_draws=1, generator=SEED),

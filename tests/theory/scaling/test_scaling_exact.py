@@ -268,6 +268,8 @@ def test_lazy_and_rich_limits():
     expected = loss_table(law, num_features=20.0, num_samples=math.inf, times=times[1:])
     found = solve_feature_learning(narrow, times, method="surrogate").test_loss[1:]
     np.testing.assert_allclose(found, expected, rtol=1e-7)
+    start = solve_feature_learning(narrow, [0.0], method="surrogate")
+    assert start.test_loss[0] == pytest.approx(narrow.target_power.sum()) and start.effective_time[0] == 0.0
 
 
 def test_surrogate_has_the_right_exponent():

@@ -205,6 +205,9 @@ BAD = {
     "no ridge": (lambda: replace(GOOD, ridge=0.0), "ridge is 0.0; expected a finite number above 0"),
     "no variance": (lambda: replace(GOOD, within_var=0), "within_var is 0"),
     "loss": (lambda: replace(GOOD, loss="hinge"), "loss is 'hinge'; expected one of logistic, square"),
+    "tolerance": (lambda: solve_gaussian_mixture(GOOD, tolerance=0.0), "tolerance is 0.0"),
+    "iterations": (lambda: solve_gaussian_mixture(GOOD, max_iterations=1.5), "max_iterations is 1.5"),
+    "nodes": (lambda: solve_gaussian_mixture(GOOD, num_nodes=0), "num_nodes is 0"),
     "small dim": (
         lambda: simulate_gaussian_mixture(GOOD, dim=2, num_draws=1, generator=torch.Generator()),
         "dim is 2; 3 class means",

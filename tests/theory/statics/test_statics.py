@@ -246,6 +246,8 @@ BAD = {
     "not psd": (lambda: DeepLinearProblem([[1.0, 2.0], [2.0, 1.0]], [1.0, 1.0]), "eigenvalue -1"),
     "half": (lambda: DeepLinearProblem(KERNEL, Y, kernel_test_train=KERNEL[:1]), "without kernel_test"),
     "method": (lambda: solve_adaptive(adaptive(), method="guess"), "method 'guess'"),
+    "replicas": (lambda: solve_adaptive(adaptive(), num_replicas=1), "num_replicas is 1"),
+    "seed": (lambda: solve_adaptive(adaptive(), seed=-1), "seed is -1"),
     "inverse": (lambda: solve_matrix_saddle(DeepLinearProblem(X @ X.T, Y)), "solve_deep_linear"),
 }
 

@@ -83,7 +83,8 @@ def variance_law(
     (-1.0, 2.0)
     """
     num_cells, num_steps = check_whole("num_cells", num_cells, least=50), check_whole("num_steps", num_steps, least=8)
-    if not 0 <= index < problem.num_inputs:
+    index = check_whole("index", index, least=0)
+    if index >= problem.num_inputs:
         raise SpecError(f"index is {index}; expected 0 to {problem.num_inputs - 1}")
     cap = check_number("cap", cap, low=1.0, open_low=True)
     k, t = problem.shape.growth, problem.depth_ratio
@@ -128,7 +129,8 @@ def correlation_law(
         raise ScopeError(
             "the correlation under a smooth shape depends on both variances; sample it by solve_covariance_sde"
         )
-    if first == second or not all(0 <= index < problem.num_inputs for index in (first, second)):
+    first, second = check_whole("first", first, least=0), check_whole("second", second, least=0)
+    if first == second or max(first, second) >= problem.num_inputs:
         raise SpecError(f"inputs {first} and {second}: expected two different ones of {problem.num_inputs}")
     v = problem.covariance
     rho = float(v[first, second] / (v[first, first] * v[second, second]).sqrt())

@@ -123,7 +123,7 @@ def solve_covariance_sde(
             f"num_steps {num_steps} gives steps of {step:.3g}; expected below 1 / {m} for {m} inputs: "
             f"use more than {math.ceil(problem.depth_ratio * m)} steps"
         )
-    draw = np.random.Generator(np.random.Philox(seed))
+    draw = np.random.Generator(np.random.Philox(check_whole("seed", seed, least=0)))
     v = problem.covariance.expand(num_paths, m, m).clone()
     limit = cap * float(problem.covariance.trace())
     stopped = torch.zeros(num_paths, dtype=torch.bool)

@@ -16,6 +16,7 @@ from scipy.special import polygamma, psi
 from limes.core.errors import SpecError
 from limes.numerics.contour import Real
 from limes.numerics.quadrature import normal_nodes
+from limes.theory.checks import as_floats, check_whole
 from limes.theory.initialization.prior import PriorProblem, prior_log_moments, solve_prior
 
 
@@ -54,7 +55,7 @@ def joint_limit(problem: PriorProblem, radii: Any, *, num_checked: int = 25) -> 
         `JointLimit`.
 
     Raises:
-        SpecError: A radius is not positive.
+        SpecError: A radius is not positive, or there is none.
 
     **Accuracy**: `error` is measured, not estimated; it falls like b / width at fixed b. The mixture itself: 1e-12.
     **Source**: arXiv:1812.05994, theorem 1; arXiv:2106.04013.
@@ -64,9 +65,9 @@ def joint_limit(problem: PriorProblem, radii: Any, *, num_checked: int = 25) -> 
     >>> limit.below.round(5).tolist(), limit.error < 1e-3
     ([0.19322, 0.83698], True)
     """
-    r = np.atleast_1d(np.asarray(radii, dtype=np.float64))
-    if r.ndim != 1 or not bool((np.isfinite(r) & (r > 0)).all()):
-        raise SpecError(f"radii {np.asarray(radii).tolist()}: expected positive, finite lengths of an output")
+    r, num_checked = np.atleast_1d(as_floats("radii", radii)), check_whole("num_checked", num_checked, least=2)
+    if r.ndim != 1 or r.size == 0 or not bool((np.isfinite(r) & (r > 0)).all()):
+        raise SpecError(f"radii {r.tolist()}: expected positive, finite lengths of an output")
     mean, var = _log_factor(problem)
     chi = math.log(2.0) + float(psi(0.5 * problem.num_outputs))
     center, spread = prior_log_moments(problem)
@@ -94,7 +95,8 @@ def _mixture(problem: PriorProblem, r: Real, *, density: bool) -> Real:
     mean, var = _log_factor(problem)
     n = problem.num_outputs
     scale = np.exp(0.5 * (problem.log_mean_square - math.log(n)) + mean + math.sqrt(var) * z)
-    squares = (r[:, None] / scale) ** 2
+    with np.errstate(over="ignore"):
+        squares = (r[:, None] / scale) ** 2
     if density:
         return np.asarray((np.exp(-0.5 * squares) / (math.sqrt(2.0 * math.pi) * scale) ** n) @ weights)
     return np.asarray(stats.chi2.cdf(squares, n) @ weights)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from limes.core.errors import ScopeError, SpecError
 from limes.numerics.contour import Real
-from limes.theory.checks import check_number, check_whole
+from limes.theory.checks import as_floats, check_number, check_whole
 from limes.theory.initialization.mellin import Ladder, LayerFactor
 
 MAX_WIDTH = 10_000_000
@@ -171,7 +171,7 @@ def solve_prior(problem: PriorProblem, radii: Any) -> PriorResult:
         `PriorResult`.
 
     Raises:
-        SpecError: A radius is negative or not finite.
+        SpecError: A radius is negative or not finite, or there is none.
         ConvergenceError: A radius so far in a tail, or so close to zero, that no contour resolves it.
 
     **Accuracy**: 1e-11 relative or better in density, below and above, far tails included, for widths up to 10,000 and
@@ -182,9 +182,9 @@ def solve_prior(problem: PriorProblem, radii: Any) -> PriorResult:
     >>> result.density.round(8).tolist()
     [0.29425173, 0.03625355]
     """
-    r = np.atleast_1d(np.asarray(radii, dtype=np.float64))
-    if r.ndim != 1 or not bool(np.isfinite(r).all()) or bool((r < 0).any()):
-        raise SpecError(f"radii {np.asarray(radii).tolist()}: expected finite lengths of an output, 0 or more")
+    r = np.atleast_1d(as_floats("radii", radii))
+    if r.ndim != 1 or r.size == 0 or not bool(np.isfinite(r).all()) or bool((r < 0).any()):
+        raise SpecError(f"radii {r.tolist()}: expected finite lengths of an output, 0 or more")
     contours, alive = _Contours(problem), 1.0 - problem.atom
     mass, center, _ = _at(problem, 0.0)
     rows = [_row(problem, contours, radius, alive, center) for radius in r]
@@ -251,7 +251,7 @@ def prior_moment(problem: PriorProblem, order: float) -> float:
         order: Any real number for which the mean exists; 2 gives the variance (times n), 4 over 2 squared the kurtosis.
 
     Returns:
-        The moment; inf where it diverges.
+        The moment; inf where it diverges or exceeds the largest float.
 
     **Accuracy**: 1e-12 relative, times the order. **Source**: arXiv:2104.11734, section 3 (products of moments).
 
@@ -264,7 +264,8 @@ def prior_moment(problem: PriorProblem, order: float) -> float:
         return math.inf
     if order == 0.0:
         return 1.0
-    return math.exp(_at(problem, 0.5 * order)[0] + 0.5 * order * problem.log_mean_square)
+    with np.errstate(over="ignore"):
+        return float(np.exp(_at(problem, 0.5 * order)[0] + 0.5 * order * problem.log_mean_square))
 
 
 def prior_log_moments(problem: PriorProblem) -> tuple[float, float]:

@@ -168,7 +168,7 @@ def solve_shaped_attention(
     step, m, g2 = problem.depth_ratio / num_steps, problem.num_tokens, problem.branch_weight
     if 2.0 * g2 * step * m >= 1.0:
         raise SpecError(f"num_steps {num_steps}: expected more than {int(2.0 * g2 * problem.depth_ratio * m)}")
-    draw = np.random.Generator(np.random.Philox(seed))
+    draw = np.random.Generator(np.random.Philox(check_whole("seed", seed, least=0)))
     v = problem.covariance.expand(num_paths, m, m).clone()
     limit = cap * float(problem.covariance.trace())
     stopped = torch.zeros(num_paths, dtype=torch.bool)

@@ -27,7 +27,7 @@ from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.core.status import SolveStatus
 from limes.numerics.contour import Real
 from limes.numerics.ode import relaxation_weights, step_nodes
-from limes.theory.checks import check_number
+from limes.theory.checks import check_number, check_whole
 from limes.theory.scaling.checks import as_nonnegative, check_size, check_times
 from limes.theory.scaling.problem import RandomFeatureProblem
 from limes.theory.scaling.random_features import loss_table
@@ -139,8 +139,7 @@ def solve_feature_learning(
     """
     if method not in ("exact", "surrogate"):
         raise SpecError(f"method is {method!r}; expected 'exact' or 'surrogate'")
-    if steps_per_fold < 8:
-        raise SpecError(f"steps_per_fold is {steps_per_fold}; expected at least 8")
+    steps_per_fold = check_whole("steps_per_fold", steps_per_fold, least=8)
     grid = check_times(times, whole=False, allow_inf=False)
     if method == "exact" and problem.num_features != math.inf:
         raise ScopeError(
@@ -253,7 +252,7 @@ def _surrogate(problem: FeatureLearningProblem, grid: Real, steps_per_fold: int)
 
     # t(tau) = int d tau / (1 + gamma C), by Simpson's rule on a grid in ln tau that ends beyond the last time.
     scale = 0.1 / max(float(lam.max()), math.sqrt(gamma * float(weights @ lam**2)))
-    folds = math.log1p(float(grid[-1]) * (1.0 + float(_alignment(weights.sum(), gamma))) / scale)
+    folds = math.log1p(max(float(grid[-1]), scale) * (1.0 + float(_alignment(weights.sum(), gamma))) / scale)
     u = np.linspace(0.0, folds, 8 * math.ceil(0.5 * folds * steps_per_fold) + 9)
     tau = scale * np.expm1(u)
     t = cumulative_simpson((tau + scale) / (1.0 + alignment(tau)), x=u, initial=0.0)

@@ -14,6 +14,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from limes.core.errors import SpecError
 from limes.numerics.contour import Real
+from limes.theory.checks import as_floats, check_number, check_whole
 from limes.theory.scaling.checks import as_nonnegative
 from limes.theory.scaling.problem import RandomFeatureProblem
 from limes.theory.scaling.random_features import loss_table, solve_random_features
@@ -73,16 +74,21 @@ def local_exponents(x: Any, y: Any) -> Real:
         (n - 1,).
 
     Raises:
-        SpecError: Shapes differ, or a value is not positive.
+        SpecError: Shapes differ, a value is not positive, or neighbouring x are equal.
 
     **Source**: definition. **Accuracy**: exact for a power law.
 
     >>> local_exponents([1.0, 10.0, 100.0], [1.0, 0.1, 0.001]).round(12).tolist()
     [1.0, 2.0]
     """
-    first, second = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
-    if first.ndim != 1 or first.shape != second.shape or not ((first > 0).all() and (second > 0).all()):
-        raise SpecError(f"x of shape {first.shape}, y of shape {second.shape}: expected equal lengths, all positive")
+    first, second = as_floats("x", x), as_floats("y", y)
+    positive = all(((values > 0) & np.isfinite(values)).all() for values in (first, second))
+    if first.ndim != 1 or first.shape != second.shape or not positive:
+        raise SpecError(
+            f"x of shape {first.shape}, y of shape {second.shape}: expected equal lengths, all positive, finite"
+        )
+    if (np.diff(first) == 0).any():
+        raise SpecError(f"x {first.tolist()}: expected neighbours that differ, or no slope lies between them")
     return -np.diff(np.log(second)) / np.diff(np.log(first))
 
 
@@ -100,7 +106,7 @@ def compute_frontier(
         problem: Its width is not used; nor are its samples with `optimize_samples`. Gradient flow, or one-pass SGD.
         compute: (C,) increasing: width x time, or width x samples x time with `optimize_samples`.
         optimize_samples: Whether samples are bought too.
-        num_sizes: Widths (and numbers of samples) on the grid.
+        num_sizes: Widths (and numbers of samples) on the grid, 4 or more.
         shortest_time: Times below it are not considered.
 
     Returns:
@@ -116,6 +122,8 @@ def compute_frontier(
     >>> best.loss_exponents.round(2).tolist()      # tends to 0.3
     [0.3, 0.3]
     """
+    shortest_time = check_number("shortest_time", shortest_time, low=0.0, open_low=True)
+    num_sizes = check_whole("num_sizes", num_sizes, least=4)
     budget = _check_compute(compute, shortest_time)
     if problem.lr is not None:
         raise SpecError(f"lr is {problem.lr:g}: a frontier is in continuous time; use batch_noise = lr / batch_size")
@@ -142,7 +150,7 @@ def _check_compute(compute: Any, shortest_time: float) -> Real:
     budget = as_nonnegative("compute", compute)
     if not (np.diff(budget) > 0).all():
         raise SpecError(f"compute {budget.tolist()}: expected increasing values")
-    if not shortest_time > 0 or budget[0] < 16.0 * shortest_time:
+    if budget[0] < 16.0 * shortest_time:
         raise SpecError(
             f"compute starts at {budget[0]:g} with shortest_time {shortest_time:g}: expected at least 16 x that time, "
             "or there is no choice of width"

@@ -13,6 +13,7 @@ from scipy.integrate import solve_ivp
 
 from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.numerics.contour import Real
+from limes.theory.checks import check_number, check_whole
 from limes.theory.scaling.checks import check_times
 from limes.theory.scaling.feature_learning import FeatureLearningProblem
 
@@ -34,7 +35,7 @@ def simulate_feature_learning(
         num_draws: Independent initial features.
         generator: Of the features.
         projected: Features move within the span of their start (the model of the paper); otherwise freely.
-        tolerance: Relative, of the integrator.
+        tolerance: Relative, of the integrator, from 1e-12.
 
     Returns:
         (num_draws, T) test losses.
@@ -51,6 +52,8 @@ def simulate_feature_learning(
     1.2
     """
     grid = check_times(times, whole=False, allow_inf=False)
+    num_draws = check_whole("num_draws", num_draws)
+    tolerance = check_number("tolerance", tolerance, low=1e-12, below=1.0)
     if not math.isfinite(problem.num_features) or problem.num_features != round(problem.num_features):
         raise ScopeError(f"num_features is {problem.num_features:g}; a simulation needs a whole, finite number")
     counts = problem.multiplicity.astype(int)

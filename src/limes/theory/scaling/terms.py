@@ -125,8 +125,11 @@ def balance(terms: Sequence[PowerTerm], cost: Mapping[str, float]) -> Allocation
     (-0.3, 0.4, ('time', 'width', 'width transient'))
     """
     unknown = sorted(set(cost) - set(RESOURCES))
-    if unknown or not cost or not all(value > 0 for value in cost.values()):
+    if unknown or not cost:
         raise SpecError(f"cost {dict(cost)}: expected positive powers for some of {', '.join(RESOURCES)}")
+    cost = {name: check_number(f"cost[{name!r}]", value, low=0.0, open_low=True) for name, value in cost.items()}
+    if not terms:
+        raise SpecError("terms is empty; expected those of a loss, such as loss_terms(1.75, 1.5)")
     names = list(cost)
     shares = _two_shares(terms, cost) if len(names) == 2 else _program(terms, cost)
     if shares is None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.core.status import SolveStatus
-from limes.theory.checks import check_number
+from limes.theory.checks import check_number, check_whole
 from limes.theory.solvable.checks import Real, check_array
 from limes.theory.solvable.mixture_fields import Averages, field_averages, orthogonal_to_ones, wrong_class
 
@@ -124,6 +124,7 @@ def solve_gaussian_mixture(
         `GaussianMixtureResult`.
 
     Raises:
+        SpecError: A tolerance, a number of iterations or of nodes that makes no sense.
         ConvergenceError: Not converged, and `throw`; or the data are separated so well that no curvature is left.
 
     **Source**: arXiv:2106.03791; docs/theory/gaussian_mixture.md.
@@ -135,6 +136,10 @@ def solve_gaussian_mixture(
     >>> round(solve_gaussian_mixture(problem).test_error, 6)
     0.293569
     """
+    tolerance = check_number("tolerance", tolerance, low=0.0, below=1.0, open_low=True)
+    max_iterations = check_whole("max_iterations", max_iterations)
+    if num_nodes is not None:
+        num_nodes = check_whole("num_nodes", num_nodes, least=2)
     path = [problem.ridge]
     while path[-1] < 1.0:
         path.append(min(5.0 * path[-1], 1.0))

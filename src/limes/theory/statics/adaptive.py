@@ -160,15 +160,13 @@ def solve_adaptive(
     """
     if method not in ("auto", "quadrature", "sampling"):
         raise SpecError(f"method {method!r}: expected auto, quadrature or sampling")
+    particles = check_whole("num_particles", num_particles, least=64)
+    # Their spread is the error: one has none.
+    replicas = check_whole("num_replicas", num_replicas, least=2)
+    seed = check_whole("seed", seed, least=0)
     directions = directions_of(torch.cat([problem.inputs, problem.test_inputs]))
     if method == "quadrature" or (method == "auto" and Grid.fits(directions)):
         return _by_quadrature(problem, directions)
-    particles, replicas = (
-        check_whole("num_particles", num_particles, least=64),
-        check_whole("num_replicas", num_replicas),
-    )
-    if replicas < 2:
-        raise SpecError(f"num_replicas is {replicas}; expected 2 or more, whose spread is the error")
     return _by_sampling(problem, directions, num_particles=particles, num_replicas=replicas, seed=seed)
 
 
