@@ -9,7 +9,7 @@ from limes.measure import (
     effective_shrinkage,
     main_tensor,
     record_forward_pass,
-    second_order_ratio,
+    second_order_ratios,
     split_updates,
 )
 from limes.measure.updates import owner_of, root_mean_square
@@ -75,7 +75,8 @@ def test_attention_logits_of_multihead_attention_give_its_weights() -> None:
         torch.testing.assert_close(logits.softmax(-1).reshape(weights.shape), weights)
 
 
-def test_attention_logits_of_fused_grouped_and_written_out_attention_agree() -> None:
+@pytest.mark.parametrize("closed", [torch.finfo(torch.float64).min, -1e9, -torch.inf])
+def test_attention_logits_of_fused_grouped_and_written_out_attention_agree(closed: float) -> None:
     q, k = drawn(2, 4, 3, 6), drawn(2, 2, 3, 6, seed=1)
 
     class Attend(nn.Module):
@@ -83,7 +84,7 @@ def test_attention_logits_of_fused_grouped_and_written_out_attention_agree() -> 
             if fused:
                 return F.scaled_dot_product_attention(q, k, k, scale=0.3, enable_gqa=True, is_causal=True)
             wide = k.repeat_interleave(2, dim=1)
-            mask = torch.full((3, 3), torch.finfo(torch.float64).min, dtype=torch.float64).triu(1)
+            mask = torch.zeros(3, 3, dtype=torch.float64).masked_fill(torch.ones(3, 3).triu(1) > 0, closed)
             return F.softmax(0.3 * q @ wide.transpose(-2, -1) + mask, dim=-1) @ wide
 
     model = Attend()
@@ -138,8 +139,8 @@ def test_second_order_of_a_bilinear_block_and_of_a_linear_one() -> None:
     du, dd = steps["0.up.weight"], steps["0.down.weight"]
     up, down = before["0.up.weight"], before["0.down.weight"]
     expected = root_mean_square([x @ du.T @ dd.T]) / root_mean_square([x @ du.T @ down.T + x @ up.T @ dd.T])
-    assert second_order_ratio(model, "0", before, recording, names=before) == pytest.approx(expected, rel=1e-9)
-    assert second_order_ratio(model, "0", before, recording, names=["0.up.weight"]) is None
+    ratios = second_order_ratios(model, "0", before, recording, {"all": before, "linear": ["0.up.weight"]})
+    assert ratios == {"all": pytest.approx(expected, rel=1e-9)}
 
 
 @pytest.mark.parametrize(
@@ -186,5 +187,6 @@ def test_hugging_face_models_are_recorded_with_their_cache_off() -> None:
     again = record_forward_pass(model, input_ids=torch.arange(6).reshape(1, 6))
     found = split_updates(model, before, recording, again)
     assert found.keys() == before.keys() and all(update.effective > 0 for update in found.values())
-    ratio = second_order_ratio(model, "model.layers.0", before, again, names=[n for n in before if "layers.0" in n])
+    first_layer = {"all": [name for name in before if "layers.0" in name]}
+    ratio = second_order_ratios(model, "model.layers.0", before, again, first_layer)["all"]
     assert ratio is not None and 0 < ratio < 0.1

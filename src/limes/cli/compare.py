@@ -74,15 +74,12 @@ def _validated(fields: dict[str, object]) -> "ComparisonSpec":
     from pydantic import ValidationError
 
     from limes.spec.comparison import ComparisonSpec
+    from limes.spec.io import complaint
 
     try:
         return ComparisonSpec.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        flag = str(first["loc"][0]).replace("num_", "") if first["loc"] else "settings"
-        message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-        got = "" if first["type"] == "value_error" else f" (got {first['input']!r})"
-        raise SpecError(f"{flag}: {message}{got}") from None
+        raise SpecError(complaint(error.errors(include_url=False)[0]).replace("num_", "", 1)) from None
 
 
 def _announce(result: "ComparisonResult", out: Path, *, as_json: bool) -> None:

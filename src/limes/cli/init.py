@@ -40,7 +40,9 @@ def init(
     batch: Annotated[
         str | None, typer.Option(help="Your inputs, or a function that returns them: my_model.py:batch. [random]")
     ] = None,
-    samples: Annotated[int, typer.Option(min=2, max=4096, help="Samples of a random batch.")] = 8,
+    samples: Annotated[
+        int | None, typer.Option(min=2, max=4096, help="Built-in models: samples of the random batch. [8]")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Networks per size.")] = 3,
     report: Annotated[Path | None, typer.Option(help="Write a page with the curves here, such as init.html.")] = None,
     as_json: options.Json = False,
@@ -49,8 +51,7 @@ def init(
 
     Exit code 0 if every size is stable, 1 if one is vanishing, exploding or collapsing.
     """
-    if report is not None and not report.resolve().parent.is_dir():
-        raise SpecError(f"--report {report}: there is no folder {report.parent}; make it, or give another path")
+    options.check_output(report, flag="--report")
     if not math.isfinite(branch_exponent):
         raise SpecError(f"--branch-exponent {branch_exponent}: expected a finite number such as 0.5")
     sizes = [
@@ -60,6 +61,8 @@ def init(
     ]
     if target not in FAMILIES and (settings or branch_exponent):
         raise SpecError(f"MODEL {target!r}: --set and --branch-exponent are for the built-in {', '.join(FAMILIES)}")
+    if samples is not None and (target not in FAMILIES or batch is not None):
+        raise SpecError(f"--samples {samples}: is for the random batch of the built-in {', '.join(FAMILIES)}")
     from limes.cli.console import ShareProgress
 
     inputs = _batch(batch)
@@ -69,7 +72,7 @@ def init(
             progress(index / len(sizes), f"width {width}, depth {depth}")
             size = {"width": width, "depth": depth}
             if target in FAMILIES:
-                rows.append(_built_in(target, size, settings or [], branch_exponent, inputs, samples, seeds))
+                rows.append(_built_in(target, size, settings or [], branch_exponent, inputs, samples or 8, seeds))
             else:
                 rows.append(_own(target, size, inputs, seeds))
     if report is not None:
@@ -99,6 +102,7 @@ def _spec(family: str, size: dict[str, int], settings: list[str], inputs: Any) -
     from pydantic import TypeAdapter, ValidationError
 
     from limes.spec import ModelSpec
+    from limes.spec.io import complaint
 
     fields: dict[str, Any] = {"family": family} | DATA_SIZES[family] | size
     if inputs is not None and family in ("mlp", "resmlp"):
@@ -111,9 +115,7 @@ def _spec(family: str, size: dict[str, int], settings: list[str], inputs: Any) -
     try:
         return TypeAdapter(ModelSpec).validate_python(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"] if part != family)
-        raise SpecError(f"{family} {place}: {first['msg']} (got {first['input']!r})") from None
+        raise SpecError(complaint(error.errors(include_url=False)[0])) from None
 
 
 def _value(text: str) -> Any:

@@ -62,7 +62,7 @@ def find_causes(
             blamed.add(name.rpartition(".")[0])
             sentence = f"{setting} of {name}: {words}{_used(setting, exponents.get(name, {}))}"
             causes.append(Cause(axis=declaration.axis, setting=setting, name=name, sentence=sentence))
-    causes += _attention_causes(failed, table, causes, declaration)
+    causes += _attention_causes(failed, causes, declaration)
     causes += _decay_causes([row for row in failed if row.name.rpartition(".")[0] not in blamed], declaration)
     if declaration.axis == "depth" and declaration.block_ratio is None:
         causes.insert(0, _no_rule(failed, declaration))
@@ -143,9 +143,7 @@ def _used(setting: str, exponents: Mapping[str, float]) -> str:
     return f" (the plan's {key} goes to the power {exponents[key]:+.2f})"
 
 
-def _attention_causes(
-    failed: Sequence[CoordRow], table: Rows, known: Sequence[Cause], declaration: Declaration
-) -> list[Cause]:
+def _attention_causes(failed: Sequence[CoordRow], known: Sequence[Cause], declaration: Declaration) -> list[Cause]:
     """Attention logits off although queries and keys are right."""
     causes = []
     for name in dict.fromkeys(row.name for row in failed if row.quantity.startswith("attention ")):

@@ -236,7 +236,6 @@ def _check_axis(
         rows=found,
         causes=causes,
         losses=tuple(losses),
-        notes=(),
         max_undecided=max_undecided,
     )
 

@@ -82,7 +82,6 @@ class CoordAxis:
         rows: Judged rows first, in the order of the forward pass.
         causes: Likely causes of the failures.
         losses: (num_sizes, num_seeds, steps), before each step.
-        notes: What limits the verdict, in sentences.
         max_undecided: Largest share of undecided rows with which the axis still passes.
     """
 
@@ -92,7 +91,6 @@ class CoordAxis:
     rows: tuple[CoordRow, ...]
     causes: tuple[Cause, ...]
     losses: tuple[tuple[tuple[float, ...], ...], ...]
-    notes: tuple[str, ...]
     max_undecided: float
 
     def judged(self, verdict: RowVerdict) -> tuple[CoordRow, ...]:
@@ -115,7 +113,6 @@ class CoordAxis:
             "sizes": self.sizes,
             "growth": self.growth,
             "causes": [cause.to_dict() for cause in self.causes],
-            "notes": self.notes,
             "rows": [row.to_dict() for row in self.rows],
         }
 
@@ -198,8 +195,6 @@ class CoordCheck:
             console.print(summary(self, axis), highlight=False, markup=False)
             for cause in axis.causes:
                 console.print(f"  cause: {cause.sentence}", highlight=False, markup=False)
-            for note in axis.notes:
-                console.print(f"  note: {note}", highlight=False, markup=False)
             table = Table()
             for heading in ("quantity", "tensor or module", "slope", "interval", "declared", "verdict"):
                 table.add_column(heading, overflow="fold")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from limes.core.errors import SpecError
-from limes.measure import Recording, effective_shrinkage, main_tensor, record_forward_pass, second_order_ratio
+from limes.measure import Recording, effective_shrinkage, main_tensor, record_forward_pass, second_order_ratios
 from limes.measure.updates import own_effects, root_mean_square, split_updates
 from limes.optim import OPTIMIZERS
 from limes.parametrize import Plan
@@ -293,10 +293,8 @@ def _block(network: Network, template: str, last: Recording, declaration: Declar
             inside = name[len(path) + 1 :]
             subsets.setdefault(inside.partition(".")[0], []).append(name)
             subsets.setdefault(inside, []).append(name)
-        for label, chosen in subsets.items():
-            ratio = second_order_ratio(network.model, path, network.before, last, names=dict.fromkeys(chosen))
-            if ratio is not None:
-                parts.setdefault(f"{template}: {label}", []).append(ratio)
+        for label, ratio in second_order_ratios(network.model, path, network.before, last, subsets).items():
+            parts.setdefault(f"{template}: {label}", []).append(ratio)
     return _pooled(parts, "second order")
 
 

@@ -31,7 +31,7 @@ from limes.measure.shrinkage import effective_shrinkage
 from limes.measure.spectrum import SourceCapacity, Spectrum, fit_source_capacity, measure_spectrum
 from limes.measure.spikes import find_spikes
 from limes.measure.stability import EdgeOfStability, edge_of_stability
-from limes.measure.updates import TensorUpdate, second_order_ratio, split_updates
+from limes.measure.updates import TensorUpdate, second_order_ratios, split_updates
 from limes.measure.weight_spectra import weight_spectrum
 from limes.measure.writers import JsonLines, TensorBoard, WandB, Writer
 
@@ -44,7 +44,7 @@ DIAGNOSTICS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "target_alignment": target_alignment,
         "record_forward_pass": record_forward_pass,
         "split_updates": split_updates,
-        "second_order_ratio": second_order_ratio,
+        "second_order_ratios": second_order_ratios,
         "effective_shrinkage": effective_shrinkage,
         "effective_rank": effective_rank,
         "token_similarity": token_similarity,
@@ -129,7 +129,7 @@ __all__ = [
     "quantization_error",
     "rank_residual",
     "record_forward_pass",
-    "second_order_ratio",
+    "second_order_ratios",
     "sharpness",
     "split_updates",
     "target_alignment",

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from limes.measure.attention import AttentionRecorder
+from limes.measure.attention_calls import AttentionCall, AttentionCalls
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -119,18 +119,22 @@ def record_forward_pass(model: nn.Module, *args: Any, **kwargs: Any) -> Recordin
     (['0', '1', ''], torch.Size([1, 3]), 0)
     """
     recorder = _Recorder()
-    attention = AttentionRecorder(recorder.stack)
+    logits: dict[str, list[Tensor]] = {}
+
+    def keep(call: AttentionCall) -> None:
+        logits.setdefault(recorder.stack[-1], []).append(call.unmasked.clone())
+
     handles: list[Any] = []
     with unchanged(model):
         try:
             for path, module in model.named_modules():
                 handles += recorder.watch(path, module)
-            with torch.no_grad(), attention:
+            with torch.no_grad(), AttentionCalls(keep):
                 result = model(*args, **kwargs)
         finally:
             for handle in handles:
                 handle.remove()
-    return Recording(inputs=recorder.inputs, outputs=recorder.outputs, attention=attention.logits, result=result)
+    return Recording(inputs=recorder.inputs, outputs=recorder.outputs, attention=logits, result=result)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from limes.measure.attention_entropy import open_logits
+
 _FUSED = ("query", "key", "value", "attn_mask", "dropout_p", "is_causal")
 _MULTIHEAD = (
     "query",
@@ -43,15 +45,24 @@ class AttentionCall:
 
     Attributes:
         logits: (batch, heads, queries, keys), scale and mask included: -inf (or hugely negative) where closed.
+        products: (batch, heads, queries, keys), scale included, mask not; None for attention that is written out.
         query: (batch, heads, queries, head_dim); None for attention that is written out.
         key: (batch, heads, keys, head_dim); None for the same.
         projected: Whether the call includes the output projection, so that no layer takes mixed values.
     """
 
     logits: Tensor
+    products: Tensor | None = None
     query: Tensor | None = None
     key: Tensor | None = None
     projected: bool = False
+
+    @property
+    def unmasked(self) -> Tensor:
+        """Logits that no mask touches: the products, or else with zero at what is closed."""
+        if self.products is not None:
+            return self.products
+        return self.logits.masked_fill(open_logits(self.logits).isneginf(), 0.0)
 
 
 class AttentionCalls(TorchFunctionMode):
@@ -82,11 +93,12 @@ def _fused(args: Any, kwargs: Any, most: int | None) -> AttentionCall | None:
     if query.shape[1] != key.shape[1]:
         key = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1)
     scale = given.get("scale")
-    logits = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    products = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5 if scale is None else scale)
     mask = given.get("attn_mask")
     if given.get("is_causal"):
-        mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=logits.device).tril()
-    return AttentionCall(logits=_masked(logits, mask, given["query"].shape[0]), query=query, key=key)
+        mask = torch.ones(products.shape[-2:], dtype=torch.bool, device=products.device).tril()
+    logits = _masked(products, mask, given["query"].shape[0])
+    return AttentionCall(logits=logits, products=products, query=query, key=key)
 
 
 def _four_axes(tensor: Tensor) -> Tensor:
@@ -124,7 +136,8 @@ def _multihead(args: Any, kwargs: Any, most: int | None) -> AttentionCall | None
         batched = (inputs if inputs.dim() == 3 else inputs.unsqueeze(1))[:, :most]
         parts.append(F.linear(batched, weight, offset).unflatten(-1, (heads, -1)).permute(1, 2, 0, 3).detach())
     query, key = parts
-    logits = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    products = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5
+    logits = products
     for mask, is_padding in ((given.get("attn_mask"), False), (given.get("key_padding_mask"), True)):
         if mask is None:
             continue
@@ -133,13 +146,13 @@ def _multihead(args: Any, kwargs: Any, most: int | None) -> AttentionCall | None
         elif mask.dim() == 3:
             mask = mask.unflatten(0, (-1, heads))[:most]
         logits = logits.masked_fill(mask, float("-inf")) if mask.dtype == torch.bool else logits + mask.detach()
-    return AttentionCall(logits=logits, query=query, key=key, projected=True)
+    return AttentionCall(logits=logits, products=products, query=query, key=key, projected=True)
 
 
 def _softmax(args: Any, kwargs: Any, most: int | None) -> AttentionCall | None:
     scores = args[0] if args else kwargs.get("input")
     dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
-    if not isinstance(scores, Tensor) or scores.dim() != 4 or dim not in (-1, 3):
+    if not isinstance(scores, Tensor) or not scores.is_floating_point() or scores.dim() != 4 or dim not in (-1, 3):
         return None
     return AttentionCall(logits=scores.detach()[:most])
 

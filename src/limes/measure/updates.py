@@ -96,14 +96,9 @@ def split_updates(model: nn.Module, before: State, first: Recording, last: Recor
     """
     modules = dict(model.named_modules())
     called = {path: None for path in last.outputs if path in first.outputs}
-    names: dict[str, list[str]] = {}
-    for name in before:
-        path = owner_of(name, called)
-        if path in called:
-            names.setdefault(path, []).append(name)
     result = {}
     with unchanged(model), torch.no_grad():
-        for path, mine in names.items():
+        for path, mine in _by_owner(before, called).items():
             cut = len(path) + 1 if path else 0
             old = {name[cut:]: before[name] for name in mine}
             module = modules[path]
@@ -148,15 +143,23 @@ def own_effects(model: nn.Module, before: State, first: Recording) -> dict[str, 
     modules, after = dict(model.named_modules()), dict(model.named_parameters())
     result = {}
     with unchanged(model), torch.no_grad():
-        for name in before:
-            path = owner_of(name, first.outputs)
-            if path not in first.outputs:
-                continue
+        for path, mine in _by_owner(before, first.outputs).items():
             cut = len(path) + 1 if path else 0
-            mine = [other for other in before if owner_of(other, first.outputs) == path]
-            state = {other[cut:]: (after[other].detach() if other == name else before[other]) for other in mine}
-            moved = _difference(_call(modules[path], state, first.inputs[path]), first.outputs[path])
-            result[name] = root_mean_square(moved)
+            old = {name[cut:]: before[name] for name in mine}
+            for name in mine:
+                state = old | {name[cut:]: after[name].detach()}
+                moved = _difference(_call(modules[path], state, first.inputs[path]), first.outputs[path])
+                result[name] = root_mean_square(moved)
+    return result
+
+
+def _by_owner(names: Iterable[str], called: Mapping[str, object]) -> dict[str, list[str]]:
+    """Parameters by the innermost called module that holds them; those of no called module are left out."""
+    result: dict[str, list[str]] = {}
+    for name in names:
+        path = owner_of(name, called)
+        if path in called:
+            result.setdefault(path, []).append(name)
     return result
 
 
@@ -179,9 +182,9 @@ def _input_size(calls: list[Arguments]) -> float | None:
     return root_mean_square(found) if found else None
 
 
-def second_order_ratio(
-    model: nn.Module, path: str, before: State, recording: Recording, *, names: Iterable[str]
-) -> float | None:
+def second_order_ratios(
+    model: nn.Module, path: str, before: State, recording: Recording, subsets: Mapping[str, Iterable[str]]
+) -> dict[str, float]:
     """Second-order over first-order change of a block's output when some of its parameters move.
 
     The parameters are moved by +d and -d from where they were, d being what training did, at the inputs that the
@@ -193,10 +196,10 @@ def second_order_ratio(
         path: Path of the block.
         before: Parameters before training.
         recording: The pass after training.
-        names: The parameters that move, all inside the block.
+        subsets: By any label, the parameters that move together, all inside the block.
 
     Returns:
-        Ratio of root mean squares; None where it is not above rounding, as for one tensor that acts linearly.
+        Ratios of root mean squares by label; those not above rounding, as for one tensor that acts linearly, left out.
 
     Source: arXiv:2505.01618 Section 4; limes, docs/coord_check.md. **Accuracy**: ratios below 1e-4 (float32) or 1e-9
     (float64) count as rounding.
@@ -206,25 +209,26 @@ def second_order_ratio(
     >>> from limes.measure.activations import record_forward_pass
     >>> before = {"0.weight": torch.ones(1, 1), "1.weight": torch.ones(1, 1)}
     >>> recording = record_forward_pass(net, torch.ones(1, 1))
-    >>> second_order_ratio(net, "", before, recording, names=before)   # (1 + d)^2: d^2 over 2 d
-    0.25
+    >>> second_order_ratios(net, "", before, recording, {"both": before, "one": ["0.weight"]})   # (1 + d)^2: d^2 / 2 d
+    {'both': 0.25}
     """
-    module = model.get_submodule(path)
+    module, inputs = model.get_submodule(path), recording.inputs[path]
     cut = len(path) + 1 if path else 0
     own = {name: before[name] for name in before if not path or name.startswith(f"{path}.")}
-    after = {name: tensor.detach() for name, tensor in model.named_parameters() if name in own}
-    chosen = set(names)
-    outputs = []
+    moves = {name: tensor.detach() - own[name] for name, tensor in model.named_parameters() if name in own}
+    result = {}
     with unchanged(model), torch.no_grad():
-        for sign in (0.0, 1.0, -1.0):
-            state = {
-                name[cut:]: value + sign * (after[name] - value) if name in chosen else value
-                for name, value in own.items()
-            }
-            outputs.append(_call(module, state, recording.inputs[path]))
-    middle, plus, minus = outputs
-    first = root_mean_square([(a - b) / 2 for a, b in zip(plus, minus)])
-    second = root_mean_square([(a + b) / 2 - c for a, b, c in zip(plus, minus, middle)])
-    floor = 1e-9 if plus and plus[0].dtype == torch.float64 else 1e-4
-    scale = root_mean_square(middle) * floor * 1e-2
-    return second / first if first > scale and second / first > floor else None
+        middle = _call(module, {name[cut:]: value for name, value in own.items()}, inputs)
+        scale = root_mean_square(middle)
+        for label, names in subsets.items():
+            chosen = set(names)
+            plus, minus = (
+                _call(module, {n[cut:]: p + sign * moves[n] if n in chosen else p for n, p in own.items()}, inputs)
+                for sign in (1.0, -1.0)
+            )
+            first = root_mean_square([(a - b) / 2 for a, b in zip(plus, minus)])
+            second = root_mean_square([(a + b) / 2 - c for a, b, c in zip(plus, minus, middle)])
+            floor = 1e-9 if plus and plus[0].dtype == torch.float64 else 1e-4
+            if first > scale * floor * 1e-2 and second / first > floor:
+                result[label] = second / first
+    return result

@@ -14,7 +14,6 @@ from torch import Tensor
 from limes.parametrize.trace import Graph, Node
 
 Label = str
-LABELS = ("in", "out", "lookup", "copy", "kernel", "each", "unknown")
 
 NORMS = frozenset({"layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "prelu"})
 ADDS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__", "sub", "__sub__", "__rsub__", "cat", "stack",

@@ -112,12 +112,12 @@ def _sentence(error: ValidationError, name: str) -> str:
     found = error.errors(include_url=False)
     # A list whose entries are all wrong is also called too short.
     inner = {problem["loc"][:depth] for problem in found for depth in range(len(problem["loc"]))}
-    problems = [_complaint(one) for one in found if not (one["type"] == "too_short" and one["loc"] in inner)]
+    problems = [complaint(one) for one in found if not (one["type"] == "too_short" and one["loc"] in inner)]
     more = [f"and {len(problems) - MAX_COMPLAINTS} more"] if len(problems) > MAX_COMPLAINTS else []
     return f"{name}: " + "; ".join(problems[:MAX_COMPLAINTS] + more)
 
 
-def _complaint(problem: Mapping[str, Any]) -> str:
+def complaint(problem: Mapping[str, Any]) -> str:
     """One wrong field in words: where, what was expected, what was got."""
     place, kind, context = list(problem["loc"]), problem["type"], problem.get("ctx", {})
     if len(place) > 1 and place[0] in TAGGED:
