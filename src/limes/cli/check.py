@@ -49,8 +49,7 @@ def check(
 
     Exit code 0 if the check passes, 1 if it fails or is undecided.
     """
-    if report is not None and not report.resolve().parent.is_dir():
-        raise SpecError(f"--report {report}: there is no folder {report.parent}; make it, or give another path")
+    options.check_output(report, flag="--report")
     if lr is not None and not 0 < lr < float("inf"):
         raise SpecError(f"--lr {lr}: expected a positive number")
 

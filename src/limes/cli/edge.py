@@ -19,6 +19,8 @@ def edge(
     as_json: options.Json = False,
 ) -> None:
     """Do networks of all widths train at the edge of stability? Train a small task, measure, draw."""
+    options.check_output(out, flag="--out")
+
     from limes.cli.console import ShareProgress, tell
     from limes.compare.edge import edge_study
     from limes.report.edge import answer_lines, write_edge_report

@@ -64,7 +64,8 @@ def fit(
     if not 0 < level < 1:
         raise SpecError(f"--level {level:g}: expected a probability such as 0.9")
     files = {"--report": report, "--out": out}
-    _check_files(files)
+    for flag, path in files.items():
+        options.check_output(path, flag=flag)
     _check_against(against, loss, files | {"--frontier": frontier, "--predict": predict})
     names = _pairs(columns, "--columns") if columns else {}
     points = {name: [_number(name, text)] for name, text in (_pairs(predict, "--predict") if predict else {}).items()}
@@ -108,12 +109,6 @@ def fit(
     for path in (out, report):
         if path is not None:
             typer.echo(f"{path} written")
-
-
-def _check_files(files: Mapping[str, Path | None]) -> None:
-    for flag, path in files.items():
-        if path is not None and not path.resolve().parent.is_dir():
-            raise SpecError(f"{flag} {path}: there is no folder {path.parent}; make it, or give another path")
 
 
 def _check_against(against: str | None, loss: str | None, others: Mapping[str, object]) -> None:

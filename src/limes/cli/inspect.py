@@ -38,8 +38,7 @@ def inspect(
     as_json: options.Json = False,
 ) -> None:
     """Print each sign of trouble: its value, its threshold, ok, watch or danger, and what to do."""
-    if report is not None and not report.resolve().parent.is_dir():
-        raise SpecError(f"--report {report}: there is no folder {report.parent}; make it, or give another path")
+    options.check_output(report, flag="--report")
     if all(target.partition("@")[0].endswith(".jsonl") for target in targets):
         _inspect_logs(targets, at, report=report, as_json=as_json)
         return

@@ -45,6 +45,16 @@ def parse_sizes(text: str, *, flag: str) -> dict[str, int]:
     return sizes
 
 
+def check_output(path: Path | None, *, flag: str) -> None:
+    """Refuse a place that cannot be written to before the work whose result belongs there."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise SpecError(f"{flag} {path}: is a folder; give the path of a file")
+    if not path.resolve().parent.is_dir():
+        raise SpecError(f"{flag} {path}: there is no folder {path.parent}; make it, or give another path")
+
+
 def read_study(budget: str, study_file: Path | None, settings: list[str] | None, seeds: int | None) -> Any:
     """The study that the flags name, validated."""
     from limes.spec import load_study

@@ -23,6 +23,8 @@ def spectrum(
     as_json: options.Json = False,
 ) -> None:
     """Measure a network's modes before training, predict its loss and its exponents, train it, and compare."""
+    options.check_output(out, flag="--out")
+
     from limes.cli.console import ShareProgress, tell
     from limes.compare.spectrum import spectrum_study
     from limes.report.spectrum import answer_lines, write_spectrum_report

@@ -84,7 +84,7 @@ def _verdict(check: CoordCheck) -> tuple[Block, ...]:
                 badge=axis.verdict,
                 title=f"{check.parametrization}, {axis.axis} {axis.sizes[0]} to {axis.sizes[-1]}",
                 sentence=sentence,
-                details=causes + undecided + axis.notes,
+                details=causes + undecided,
             )
         )
     rule = (

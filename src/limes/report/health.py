@@ -224,7 +224,7 @@ def _bars(sign: str, found: Sequence[tuple[str, float]]) -> Figure:
 def _trend_blocks(trends: Mapping[str, tuple[ScaleTrend, Crossing]]) -> tuple[Block, ...]:
     sentences = tuple(f"{sign.replace('_', ' ')}: {crossing.sentence}." for sign, (_, crossing) in trends.items())
     figures = tuple(_trend_figure(sign, *found) for sign, found in list(trends.items())[:MAX_LINES])
-    columns = ("sign", "slope", "low", "high", "danger", "crosses at", "low ", "high ")
+    columns = ("sign", "slope", "slope low", "slope high", "danger", "crosses at", "crosses low", "crosses high")
     table = Table(
         name="trends",
         columns=columns,

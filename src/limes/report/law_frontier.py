@@ -72,7 +72,9 @@ def _frontier_table(shapes: Shapes) -> Table:
     level = f"{shapes.frontier.level:.0%}"
     names = {"first": "parameters", "second": "tokens", "ratio": "tokens per parameter", "loss": "loss"}
     found = shapes.frontier.to_rows()
-    columns = ["FLOPs"] + [part for name in names.values() for part in (name, f"low ({level})", f"high ({level})")]
+    columns = ["FLOPs"] + [
+        heading for name in names.values() for heading in (name, f"{name}, low ({level})", f"{name}, high ({level})")
+    ]
     numbers = tuple(
         (row["budget"], *(row[f"{short}{end}"] for short in names for end in ("", "_low", "_high"))) for row in found
     )

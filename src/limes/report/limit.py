@@ -128,7 +128,7 @@ def _number_blocks(result: ComparisonResult) -> tuple[Block, ...]:
             )
             for check in gamma.limits
         ]
-    columns = ("gamma0", "step", "networks", "± (95 %)", "theory", "± (95 %)", "bias x width", "agrees")
+    columns = ("gamma0", "step", "networks", "networks ± (95 %)", "theory", "theory ± (95 %)", "bias x width", "agrees")
     checks = Table(name="checks", columns=columns, rows=tuple(rows), title="Losses at infinite width")
     slopes = Table(
         name="slopes",

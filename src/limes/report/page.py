@@ -28,7 +28,7 @@ class Table:
 
     Attributes:
         name: Stem of the downloaded file.
-        columns: Headings, with units.
+        columns: Headings, with units, all different: a program reads the downloaded columns by name.
         rows: None is shown as a dash and downloaded as an empty field.
         title: Heading above the table; empty for none.
         download: Rows to download in place of those shown.
@@ -41,6 +41,9 @@ class Table:
     title: str = ""
     caption: str = ""
     download: "Table | None" = None
+
+    def __post_init__(self) -> None:
+        assert len(set(self.columns)) == len(self.columns), f"table {self.name!r} repeats a heading: {self.columns}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

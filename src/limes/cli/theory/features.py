@@ -22,6 +22,8 @@ def features(
     as_json: options.Json = False,
 ) -> None:
     """Solve gradient flow of random-feature learners on a power-law task, and simulate finite ones if asked."""
+    options.check_output(out, flag="--out")
+
     from limes.cli.console import ShareProgress, tell
     from limes.compare.features import feature_study
     from limes.report.features import answer_lines, write_feature_report
