@@ -213,6 +213,7 @@ def test_a_file_that_is_no_study(limes, tmp_path, content: bytes) -> None:
         (["fit", "nowhere.csv"], "nowhere.csv"),
         (["fit", "nowhere.csv", "--law", "murphy"], "murphy"),
         (["fit", "nowhere.csv", "--columns", "a"], "columns"),
+        (["sweep", "study.toml", "--out", ""], "names no folder"),
         (["edge", "--out", "."], "is a folder"),
         (["spectrum", "--out", "no/such/x.html"], "there is no folder"),
         (["theory", "features", "--out", "."], "is a folder"),

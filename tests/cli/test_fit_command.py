@@ -66,6 +66,13 @@ def test_json_is_all_that_is_printed_and_equals_the_file(limes, tmp_path: Path) 
     assert set(json.loads(outcome.out)["intervals"]) == {"E", "A", "B", "alpha"}
 
 
+def test_rows_without_a_number_are_counted(limes, tmp_path: Path) -> None:
+    lines = ["size,loss", "1,8", "4,4", "16,2", "64,", "256,nan"]
+    (tmp_path / "runs.csv").write_text("\n".join(lines) + "\n")
+    outcome = limes("fit", tmp_path / "runs.csv", "--law", "power_law")
+    assert outcome.code == 0 and "3 of 5 rows; the others miss a number" in outcome.out
+
+
 def test_the_store_of_a_sweep_is_a_table_of_the_best_loss_of_each_network(limes, tmp_path: Path) -> None:
     with Store.create(tmp_path) as store:
         for width in (1, 2, 4, 8, 16, 32):
@@ -86,7 +93,12 @@ def test_the_store_of_a_sweep_is_a_table_of_the_best_loss_of_each_network(limes,
     params = json.loads(outcome.out)["params"]
     assert params["E"] == pytest.approx(1.0, abs=1e-4) and params["alpha"] == pytest.approx(0.5, abs=1e-3)
     assert json.loads(outcome.out)["rows"] == 6
-    wrong = limes("fit", tmp_path, "--where", "parametrization=ntk")
+    with Store.open(tmp_path) as store:
+        member = Member(axis="width", parametrization="ntk", size=1, seed=0, log2_lr=-5.0, key="w1lr-5.0")
+        store.add_members([member])
+    mixed = limes("fit", tmp_path, "--law", "power_law_floor")
+    assert mixed.code == 2 and "holds runs of mup, ntk" in mixed.err and "--where" in mixed.err
+    wrong = limes("fit", tmp_path, "--where", "parametrization=sp")
     assert wrong.code == 2 and "no row is left" in wrong.err and "mup" in wrong.err
 
 

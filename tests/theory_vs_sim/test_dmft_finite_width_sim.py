@@ -72,7 +72,7 @@ def test_the_spread_of_networks_is_that_of_the_influence_functions() -> None:
 
 @pytest.mark.parametrize("gamma0", [0.5, 2.0])
 def test_another_richness_is_rejected(gamma0: float) -> None:
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="limit"):
         _assert_agrees(finite_width_covariance(_problem(gamma0=gamma0), WATCHED))
 
 
@@ -88,7 +88,7 @@ def test_the_spread_of_two_layer_networks_is_that_of_the_propagator() -> None:
     expected = np.array([predicted[t, mu, t, mu] for t in (3, 9) for mu in (0, 1)])
     for index, value in enumerate(expected):
         assert_limit(WIDTHS, measured[:, :, index], value, bias=0.02 * value)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="limit"):
         for index, value in enumerate(expected):
             assert_limit(WIDTHS, measured[:, :, index], 1.5 * value)
 

@@ -105,7 +105,7 @@ def fit(
     if as_json:
         print(json.dumps(summary.to_dict(), indent=1, allow_nan=False))
         return
-    _print(summary)
+    _print(summary, num_given=len(next(iter(rows.values()))))
     for path in (out, report):
         if path is not None:
             typer.echo(f"{path} written")
@@ -148,9 +148,12 @@ def parse_budgets(text: str) -> list[float]:
     return sorted(set(numbers))
 
 
-def _print(summary: "Summary") -> None:
+def _print(summary: "Summary", *, num_given: int) -> None:
     fitted, level = summary.fit, f"{summary.level:.0%}"
-    typer.echo(f"{fitted.law.formula}   ({fitted.num_rows} rows, {fitted.status.value})")
+    used = f"{fitted.num_rows} rows"
+    if fitted.num_rows < num_given:
+        used = f"{fitted.num_rows} of {num_given} rows; the others miss a number"
+    typer.echo(f"{fitted.law.formula}   ({used}, {fitted.status.value})")
     for name, value in fitted.params.items():
         low, high = summary.errors[name]
         typer.echo(f"  {name:8s} {value:<12.6g} {level}: {low:.4g} to {high:.4g}")

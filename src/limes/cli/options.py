@@ -8,6 +8,14 @@ import typer
 
 from limes.core.errors import SpecError
 
+
+def parse_folder(text: str | Path) -> Path:
+    """An empty name would silently be the current folder."""
+    if not str(text).strip():
+        raise typer.BadParameter(f"{text!r} names no folder; give one, such as out, or . for the current one")
+    return Path(text)
+
+
 Budget = Annotated[
     str, typer.Option(help="Built-in study: quick (a minute), default (five minutes) or full (enough seeds to decide).")
 ]
@@ -20,7 +28,12 @@ Target = Annotated[
 ]
 Seeds = Annotated[int | None, typer.Option(min=1, max=1000, help="Seeds for every size, instead of the study's.")]
 Workers = Annotated[int | None, typer.Option(min=1, max=1024, help="Worker processes; one thread each. [cores]")]
-Out = Annotated[Path, typer.Option(help="Folder of the store and the report; the same folder again goes on.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        parser=parse_folder, metavar="FOLDER", help="Folder of the store and the report; the same folder again goes on."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output, and nothing else.")]
 
 BUDGETS = ("quick", "default", "full")

@@ -17,12 +17,14 @@ def read_runs(path: Path, where: Mapping[str, str]) -> dict[str, Any]:
         where: Column name to value.
 
     Raises:
-        DataError: nothing readable is there, or no row is left. SpecError: `where` names an absent column.
+        DataError: nothing readable is there, or no row is left. SpecError: `where` names an absent column, or leaves
+            runs of several parametrizations.
     """
     from limes.laws import read_table
     from limes.store.schema import FILE_NAME
 
-    table: dict[str, Any] = _sweep_table(path) if (path / FILE_NAME).is_file() else dict(read_table(path))
+    is_sweep = (path / FILE_NAME).is_file()
+    table: dict[str, Any] = _sweep_table(path) if is_sweep else dict(read_table(path))
     for name, value in where.items():
         if name not in table:
             raise SpecError(f"{name}={value}: the table has no such column; it has {', '.join(table)}")
@@ -31,6 +33,11 @@ def read_runs(path: Path, where: Mapping[str, str]) -> dict[str, Any]:
             seen = ", ".join(sorted({str(entry) for entry in table[name]})[:8])
             raise DataError(f"{name}={value}: no row is left; {name} has {seen}")
         table = {column: np.asarray(values)[keep] for column, values in table.items()}
+    if is_sweep and len(families := sorted(set(table["parametrization"]))) > 1:
+        raise SpecError(
+            f"{path} holds runs of {', '.join(families)}, and one law cannot describe several; take those of one, such "
+            f"as parametrization={families[0]}, with --where"
+        )
     return table
 
 

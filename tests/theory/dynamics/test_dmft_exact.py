@@ -85,7 +85,7 @@ def test_particles_solve_the_linear_equations_with_scales_batches_and_held_out_i
         assert_mean(loss_samples(particles)[:, t], exact.loss[t])
         outputs = np.array([run.outputs[t, 4, 0] for run in particles.trajectories])
         assert_mean(outputs, exact.test_outputs[t, 1])
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="mean"):
         other = solve_dmft_mlp(small_problem(**fields, gamma0=1.1), num_particles=1024, num_scrambles=16)
         assert_mean(loss_samples(other)[:, 11], exact.loss[11])
 
@@ -103,7 +103,7 @@ def test_responses_act_as_those_of_the_linear_equations() -> None:
         acted.append(result.forward_response(1, t).sum(-1) @ own)
     for mu in range(3):
         assert_mean(np.array(acted)[:, mu, 4], expected[mu, 4])
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match="mean"):
             assert_mean(np.array(acted)[:, mu, 4], 1.1 * expected[mu, 4])
     backward = solve_dmft_mlp(problem, num_particles=1024).backward_response(1, t)
     assert backward.shape == (3, t + 1, 3)
@@ -116,7 +116,7 @@ def test_the_alternating_solver_agrees_and_sees_the_responses() -> None:
     for t in (3, 7):
         assert_mean(loss_samples(alternating)[:, t], exact.loss[t], bias=exact.loss_error[t])
         dropped = solve_dmft_mlp(problem, num_particles=4096, responses=False)
-        with pytest.raises(AssertionError):
+        with pytest.raises(AssertionError, match="mean"):
             assert_mean(loss_samples(alternating)[:, t], dropped.loss[t], bias=dropped.loss_error[t])
 
 
