@@ -16,6 +16,7 @@ from limes.measure.features import (
     rank_residual,
     token_similarity,
 )
+from limes.measure.health import SIGNS
 from limes.measure.lr_sensitivity import lr_sensitivity
 from limes.measure.outliers import kurtosis, max_median_ratio, official_kurtosis, official_max_median_ratio
 from limes.measure.outputs import output_statistics
@@ -174,6 +175,14 @@ def test_quantization(granularity, dtype: torch.dtype) -> None:
         quantize(x, "int4")
 
 
+def test_the_null_of_every_format_is_the_one_that_the_signs_name() -> None:
+    for name, sign in (("int8", "int8_error"), ("fp8_e4m3", "fp8_error")):
+        errors = [quantization_error(draw(512, 128, seed=seed), name).item() for seed in range(16)]
+        named = SIGNS[sign].null
+        decimals = len(named.partition(".")[2])
+        assert f"{np.mean(errors):.{decimals}f}" == f"{float(named):.{decimals}f}"
+
+
 def test_outliers_cost_int8_and_spare_fp8() -> None:
     plain = draw(64, 256)
     spoiled = plain.clone()
@@ -286,3 +295,8 @@ def test_lr_sensitivity() -> None:
         lr_sensitivity([1, 2, 8], [1.0, 1.0, 1.0], initial_loss=2.0)
     with pytest.raises(SpecError, match="initial_loss"):
         lr_sensitivity([1, 2], [1.0, 1.0], initial_loss=math.nan)
+    for rates in ([1.0, math.inf], [math.nan, 1.0], [0.0, 1.0], [-1.0, 1.0], [1.0, 2.0, 4.0]):
+        with pytest.raises(SpecError, match="positive finite"):
+            lr_sensitivity(rates, [1.0, 1.0], initial_loss=2.0)
+    # An endless loss has diverged whichever its sign.
+    assert lr_sensitivity([1, 2], [1.0, -math.inf], initial_loss=2.0).num_diverged == 1

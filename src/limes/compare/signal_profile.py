@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from limes.core.errors import SpecError
 from limes.measure.activations import unchanged
+from limes.measure.features import token_similarity
 
 Real = NDArray[np.float64]
 Verdict = Literal["stable", "vanishing", "exploding", "collapsing"]
@@ -158,13 +159,9 @@ def _groups(value: Tensor) -> Tensor:
 
 
 def _summarize(points: dict[str, Tensor], gradients: tuple[Tensor | None, ...]) -> SignalProfile:
-    likeness = []
-    for value in points.values():
-        unit = torch.nn.functional.normalize(_groups(value), dim=-1)
-        tokens = unit.shape[1]
-        total = (unit @ unit.mT).sum((1, 2)) - unit.square().sum((1, 2))
-        likeness.append(float((total / (tokens * (tokens - 1))).mean()) if tokens > 1 else np.nan)
-    first = _groups(next(iter(points.values())))
+    grouped = {name: _groups(value) for name, value in points.items()}
+    likeness = [float(token_similarity(x)) if x.shape[1] > 1 else np.nan for x in grouped.values()]
+    first = next(iter(grouped.values()))
     return SignalProfile(
         names=tuple(points),
         signal=np.array([float(value.detach().double().square().mean()) for value in points.values()]),

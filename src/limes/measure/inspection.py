@@ -16,7 +16,7 @@ from limes.measure.noise_scale import gradient_noise_scale
 from limes.measure.optimizer_health import gradient_size_signs
 from limes.measure.quantization import quantization_error
 from limes.measure.sharpness import sharpness
-from limes.measure.still import held_still
+from limes.measure.still import call, held_still
 from limes.measure.watch import ForwardWatch
 from limes.measure.weight_spectra import weight_spectrum
 
@@ -79,12 +79,7 @@ def batch_signs(model: nn.Module, inputs: Any, *, logits: bool = True) -> dict[s
     """
     watch = ForwardWatch(model, logits=logits, quantization=True)
     with held_still(model), torch.no_grad(), watch.watching():
-        if isinstance(inputs, Mapping):
-            model(**inputs)
-        elif isinstance(inputs, tuple):
-            model(*inputs)
-        else:
-            model(inputs)
+        call(model, inputs)
     return watch.take()
 
 

@@ -61,8 +61,8 @@ def lr_sensitivity(lrs: Sequence[float], losses: Sequence[float | None], *, init
         initial_loss: Loss before training, the same for all.
 
     Raises:
-        SpecError: Fewer than two runs, a learning rate that is not positive, an uneven grid, or an initial loss that
-            is not finite.
+        SpecError: Fewer than two runs, a learning rate that is not positive and finite, an uneven grid, or an initial
+            loss that is not finite.
 
     Source: arXiv:2309.14322, section 2.2.
 
@@ -70,8 +70,12 @@ def lr_sensitivity(lrs: Sequence[float], losses: Sequence[float | None], *, init
     0.0666667
     """
     rates = np.asarray(lrs, dtype=float)
-    if rates.ndim != 1 or len(rates) != len(losses) or len(rates) < 2 or not bool((rates > 0).all()):
-        raise SpecError(f"{len(losses)} losses for learning rates {list(lrs)}: expected two or more positive ones")
+    usable = bool((np.isfinite(rates) & (rates > 0)).all())
+    if rates.ndim != 1 or len(rates) != len(losses) or len(rates) < 2 or not usable:
+        raise SpecError(
+            f"{len(losses)} losses for learning rates {list(lrs)}: expected two or more positive finite ones, and "
+            "a loss for each"
+        )
     if not np.isfinite(initial_loss):
         raise SpecError(f"initial_loss {initial_loss}: expected the finite loss before training")
     order = np.argsort(rates)

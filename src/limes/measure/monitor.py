@@ -26,7 +26,7 @@ from limes.measure.health import HealthRow, health_rows
 from limes.measure.optimizer_health import gradient_size_signs, update_sizes
 from limes.measure.roles import check_roles
 from limes.measure.spikes import SpikeDetector
-from limes.measure.still import held_still
+from limes.measure.still import call, held_still
 from limes.measure.watch import ForwardWatch
 from limes.measure.writers import Writer
 
@@ -144,7 +144,7 @@ class Monitor:
     def _measure(self, step: int) -> dict[str, float]:
         if self._inputs is not None:
             with held_still(self.model), torch.no_grad(), self._watch.watching():
-                _call(self.model, self._inputs)
+                call(self.model, self._inputs)
         values = loss_signs(self.spikes, self._losses) | self._watch.take() | self._found
         self._losses = []
         if self._optimizer is not None and not self._found:
@@ -248,9 +248,3 @@ def step_signs(
         # What began at zero has no relative step.
         signs |= {f"{sign}/{name}": size.ratio for name, size in sizes.items() if math.isfinite(size.ratio)}
     return signs
-
-
-def _call(model: nn.Module, inputs: Any) -> Any:
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)

@@ -1,7 +1,8 @@
 """Hold a model still while it is measured: no dropout, no moving statistics, everything as found afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,6 +37,13 @@ def held_still(model: nn.Module, *, batch_statistics: bool = False) -> Iterator[
                 for name, buffer in model.named_buffers():
                     if name in buffers and not _same(buffer, buffers[name]):
                         buffer.copy_(buffers[name])
+
+
+def call(model: nn.Module, inputs: Any) -> Any:
+    """The model's output for a tensor, a tuple of arguments, or a mapping of named ones."""
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, tuple) else model(inputs)
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
