@@ -18,6 +18,7 @@ from limes.cli.fit import fit
 from limes.cli.init import init
 from limes.cli.inspect import inspect
 from limes.cli.plan import plan
+from limes.cli.rank import rank
 from limes.cli.report import report
 from limes.cli.show import show
 from limes.cli.spectrum import spectrum
@@ -58,6 +59,7 @@ for command in (
     sweep,
     status,
     report,
+    rank,
     plan,
     check,
     abc,

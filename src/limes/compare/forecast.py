@@ -1,7 +1,7 @@
 """The loss of a bigger network at the study's training tokens, with an interval, from the sizes that were trained."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,7 @@ def forecast_loss(
     rows = _rows(mine)
     largest = max((row["num_params"] for row in rows), default=num_params)
     decades = float(np.log10(num_params / largest))
-    noise, noise_note = _noise(panels)
+    noise, noise_note = seed_noise(panels)
     warnings = [*noise_note, *_warnings(len(rows), decades), *_unresolved(mine), *_beyond(mine, target)]
     nothing = Forecast(
         target=target,
@@ -85,11 +85,7 @@ def forecast_loss(
 
 
 def _rows(panels: Sequence[PanelResult]) -> list[dict[str, Any]]:
-    """One row per network: the base stands in every panel, but counts once.
-
-    Sizes may have different seeds, and a seed (its batches above all) favours all sizes alike: losses are those of an
-    additive model of size and seed, at the mean over all seeds.
-    """
+    """One row per network: the base stands in every panel, but counts once."""
     best: dict[tuple[int, int], float] = {}
     places: dict[int, dict[str, Any]] = {}
     for panel in panels:
@@ -98,20 +94,52 @@ def _rows(panels: Sequence[PanelResult]) -> list[dict[str, Any]]:
             for curve in panel.curves:
                 if curve.size == size and curve.vertex.best_y is not None:
                     best.setdefault((num_params, curve.seed), curve.vertex.best_y)
-    sizes, seeds = sorted({key[0] for key in best}), sorted({key[1] for key in best})
+    return [places[size] | {"loss": loss} for size, loss in losses_by_size(best).by_size.items()]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class SizeLosses:
+    """Losses of an additive model of size and seed.
+
+    Attributes:
+        by_size: Size to loss at the mean over all seeds.
+        num_seeds: Size to number of seeds.
+        squares, freedom: Sum of squared residuals, and what is left of the rows to judge it by.
+    """
+
+    by_size: dict[int, float]
+    num_seeds: dict[int, int]
+    squares: float
+    freedom: int
+
+
+def losses_by_size(losses: Mapping[tuple[int, int], float]) -> SizeLosses:
+    """From (size, seed) to loss, to one loss for each size.
+
+    Sizes may have different seeds, and a seed (its batches above all) favours all sizes alike, which an additive model
+    of size and seed takes out.
+    """
+    sizes, seeds = sorted({key[0] for key in losses}), sorted({key[1] for key in losses})
+    if not losses:
+        return SizeLosses(by_size={}, num_seeds={}, squares=0.0, freedom=0)
     design = np.array(
         [
             [float(size == key[0]) for size in sizes] + [float(seed == key[1]) - 1 / len(seeds) for seed in seeds]
-            for key in best
+            for key in losses
         ]
     )
-    if not best:
-        return []
-    losses = np.linalg.lstsq(design, np.array(list(best.values())), rcond=None)[0][: len(sizes)]
-    return [places[size] | {"loss": float(loss)} for size, loss in zip(sizes, losses)]
+    values = np.array(list(losses.values()))
+    solved, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    return SizeLosses(
+        by_size={size: float(loss) for size, loss in zip(sizes, solved)},
+        num_seeds={size: sum(key[0] == size for key in losses) for size in sizes},
+        squares=float(((values - design @ solved) ** 2).sum()),
+        freedom=len(values) - int(rank),
+    )
 
 
-def _noise(panels: Sequence[PanelResult]) -> tuple[float, list[str]]:
+def seed_noise(panels: Sequence[PanelResult]) -> tuple[float, list[str]]:
+    """Deviation of a best loss between seeds, pooled over all sizes; a sentence where it had to be assumed."""
     squares, freedom = 0.0, 0
     for panel in panels:
         for size in panel.sizes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from scipy.interpolate import PchipInterpolator
 
 from limes.compare.result import LrCurve
 from limes.core.status import RunStatus
@@ -41,6 +42,44 @@ def _curve(size: int, seed: int, rows: list[SweepRow], step: float) -> LrCurve:
         keys=tuple(row.key for row in rows),
         vertex=fit_vertex([row.log2_lr for row in done], values, step=step),
     )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cliff:
+    """What is known of a loss beside a run that diverged, in log2 of the learning rate.
+
+    Attributes:
+        lost: Where a run diverged.
+        nearest: The nearest learning rate with a loss.
+        excess: That loss less the best one.
+    """
+
+    lost: float
+    nearest: float
+    excess: float
+
+
+def loss_at(curve: LrCurve, log2_lr: float) -> float | Cliff | None:
+    """The loss of one size and seed between the learning rates tried.
+
+    Returns:
+        The loss by monotone interpolation, which never invents a minimum below the measured points; a `Cliff` where a
+        neighbour diverged; None outside what was tried.
+    """
+    tried = [
+        (x, y)
+        for x, y, diverged in zip(curve.log2_lr, curve.loss, curve.diverged, strict=True)
+        if y is not None or diverged
+    ]
+    finite = [(x, y) for x, y in tried if y is not None]
+    if len(finite) < 2 or not tried[0][0] <= log2_lr <= tried[-1][0]:
+        return None
+    around = max(p for p in tried if p[0] <= log2_lr), min(p for p in tried if p[0] >= log2_lr)
+    x, y = np.array(finite).T
+    if lost := [place for place, loss in around if loss is None]:
+        nearest = min(finite, key=lambda point: abs(point[0] - log2_lr))
+        return Cliff(lost=lost[0], nearest=nearest[0], excess=float(nearest[1] - y.min()))
+    return float(PchipInterpolator(x, y)(log2_lr))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

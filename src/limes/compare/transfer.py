@@ -4,9 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
-from scipy.interpolate import PchipInterpolator
 
-from limes.compare.optimum import SizeOptimum, Spread, lr_curves, pooled_spread, size_optimum
+from limes.compare.optimum import Cliff, SizeOptimum, Spread, loss_at, lr_curves, pooled_spread, size_optimum
 from limes.compare.result import DriftClaim, FixedLrRow, LrCurve, PanelResult, Verdict
 from limes.spec.study import PanelSpec, StudySpec
 from limes.spec.swept import swept_names
@@ -132,24 +131,14 @@ def _regret(small_optimum: float | None, largest: Sequence[LrCurve], *, values: 
         return None, "The smallest size's optimum is not known."
     regrets, note = [], f"The smallest size's optimum lies outside the {values} tried at the largest size."
     for curve in largest:
-        tried = [
-            (x, y)
-            for x, y, diverged in zip(curve.log2_lr, curve.loss, curve.diverged, strict=True)
-            if y is not None or diverged
-        ]
-        finite = [(x, y) for x, y in tried if y is not None]
-        if len(finite) < 2 or not tried[0][0] <= small_optimum <= tried[-1][0]:
-            continue
-        around = max(p for p in tried if p[0] <= small_optimum), min(p for p in tried if p[0] >= small_optimum)
-        x, y = np.array(finite).T
-        if lost := [place for place, loss in around if loss is None]:
-            nearest = min(finite, key=lambda point: abs(point[0] - small_optimum))
+        loss = loss_at(curve, small_optimum)
+        if isinstance(loss, Cliff):
             return None, (
                 f"At the smallest size's optimum, 2^{small_optimum:.2f}, the largest size loses an unknown amount: it "
-                f"diverges at 2^{lost[0]:g}, and at 2^{nearest[0]:g} it loses {nearest[1] - y.min():.4f}."
+                f"diverges at 2^{loss.lost:g}, and at 2^{loss.nearest:g} it loses {loss.excess:.4f}."
             )
-        # Monotone interpolation: it never invents a minimum below the measured points.
-        regrets.append(float(PchipInterpolator(x, y)(small_optimum)) - y.min())
+        if loss is not None:
+            regrets.append(loss - min(value for value in curve.loss if value is not None))
     if not regrets:
         return None, note
     bound = any(curve.vertex.x is None for curve in largest)

@@ -25,17 +25,20 @@ PRIOR_NOISE, PRIOR_ROWS = 0.01, 2.0
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Draws:
-    """Weighted forecasts.
+    """Weighted draws.
 
     Args:
-        values: (m, q) target in the user's units, a new observation's noise included.
+        values: (m, q), such as forecasts at q points.
         weights: (m,) summing to one.
-        effective: Effective number of draws, 1 / sum of squared weights.
     """
 
     values: Array
     weights: Array
-    effective: float
+
+    @property
+    def effective(self) -> float:
+        """Effective number of draws, 1 / sum of squared weights."""
+        return _effective(self.weights)
 
     def quantile(self, level: float) -> Array:
         """(q,) weighted quantile of each column."""
@@ -46,37 +49,87 @@ class Draws:
         return self.values[order[row, columns], columns]
 
 
-def posterior_draws(
-    problem: Problem, points: Mapping[str, Array], *, noise_std: float | None = None, theta: Array, seed: int = 0
-) -> Draws:
-    """Weighted forecasts of a sum of power laws.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Laws:
+    """Weighted laws that the table leaves possible.
+
+    Args:
+        problem: Law and table.
+        params: Normalized parameter name to (m,); a floor that a law does without is 0.
+        weights: (m,) summing to one.
+        relative_noise: (n,) deviation of each row over its target.
+    """
+
+    problem: Problem
+    params: Mapping[str, Array]
+    weights: Array
+    relative_noise: Array
+
+    @property
+    def effective(self) -> float:
+        """Effective number of laws, 1 / sum of squared weights."""
+        return _effective(self.weights)
+
+    def mean(self, points: Mapping[str, Array]) -> Draws:
+        """The law itself at some points (name to (q,), user's units): values (m, q), without a new run's noise."""
+        columns = self.problem.normalize(points)
+        params = {name: value[:, None] for name, value in self.params.items()}
+        scale = self.problem.scales[self.problem.law.target]
+        return Draws(values=self.problem.law.value(params, columns) * scale, weights=self.weights)
+
+    def parameters(self) -> dict[str, Draws]:
+        """Each parameter in the user's units: values (m, 1)."""
+        factors = self.problem.law.unit_factors(self.params, self.problem.scales)
+        return {
+            name: Draws(values=(value * factors[name])[:, None], weights=self.weights)
+            for name, value in self.params.items()
+        }
+
+
+def posterior_laws(problem: Problem, *, noise_std: float | None = None, theta: Array, seed: int = 0) -> Laws:
+    """Sums of power laws, weighted by their likelihood.
 
     Args:
         problem: Law and table. The law must be a sum of power laws.
-        points: Input name to (q,), in the user's units.
         noise_std: Standard deviation of one observation in the target's units. Without it, the residuals of the
             fit together with two imagined rows of 1 % noise.
         theta: (p,) the fit, for that estimate.
         seed: Of the Sobol points and normal draws; the noise is a numerical device.
 
-    Accuracy: Monte Carlo, about 1 / sqrt(effective).
+    Source: limes, docs/laws.md.
+    Accuracy: Monte Carlo, about 1 / sqrt of the effective number of draws.
     """
     law = problem.law
     if noise_std is None:
         relative = np.full(problem.num_rows, _estimated_noise(problem, theta))
     else:
         relative = noise_std / (problem.target * problem.scales[law.target])
-    everywhere = problem.normalize(points)
-    parts = [_conditional(problem, everywhere, noise=relative, drop=None, seed=seed)]
+    parts = [_conditional(problem, noise=relative, drop=None, seed=seed)]
     if law.floor is not None and len(law.terms) > 1:
-        parts.append(_conditional(problem, everywhere, noise=relative, drop=law.floor, seed=seed + 1))
-    values = np.concatenate([part[0] for part in parts]) * problem.scales[law.target]
+        parts.append(_conditional(problem, noise=relative, drop=law.floor, seed=seed + 1))
+    params = {name: np.concatenate([part[0][name] for part in parts]) for name in law.names}
     logs = np.concatenate([part[1] for part in parts])
     weights = np.exp(logs - logs.max())
-    weights = weights / weights.sum()
-    size = np.median(relative) * values if noise_std is None else noise_std
-    values = values + size * np.random.default_rng(seed + 2).standard_normal(values.shape)
-    return Draws(values=values, weights=weights, effective=float(1 / (weights**2).sum()))
+    return Laws(problem=problem, params=params, weights=weights / weights.sum(), relative_noise=relative)
+
+
+def posterior_draws(
+    problem: Problem, points: Mapping[str, Array], *, noise_std: float | None = None, theta: Array, seed: int = 0
+) -> Draws:
+    """Weighted forecasts of new runs by a sum of power laws, their noise included; arguments of `posterior_laws`.
+
+    Args:
+        points: Input name to (q,), in the user's units.
+    """
+    laws = posterior_laws(problem, noise_std=noise_std, theta=theta, seed=seed)
+    mean = laws.mean(points)
+    size = np.median(laws.relative_noise) * mean.values if noise_std is None else noise_std
+    values = mean.values + size * np.random.default_rng(seed + 2).standard_normal(mean.values.shape)
+    return Draws(values=values, weights=mean.weights)
+
+
+def _effective(weights: Array) -> float:
+    return float(1 / (weights**2).sum())
 
 
 def _estimated_noise(problem: Problem, theta: Array) -> float:
@@ -85,17 +138,14 @@ def _estimated_noise(problem: Problem, theta: Array) -> float:
     return float(np.sqrt((PRIOR_ROWS * PRIOR_NOISE**2 + (residual**2).sum()) / (PRIOR_ROWS + free)))
 
 
-def _conditional(
-    problem: Problem, points: Mapping[str, Array], *, noise: Array, drop: str | None, seed: int
-) -> tuple[Array, Array]:
-    """Draws (m, q) of the mean curve, normalized, and their log weights (m,)."""
+def _conditional(problem: Problem, *, noise: Array, drop: str | None, seed: int) -> tuple[dict[str, Array], Array]:
+    """Normalized parameters, each (m,), and the draws' log weights (m,)."""
     law = problem.law
     rng = np.random.default_rng(seed)
     terms = [term for term in law.terms if term.coefficient != drop]
     exponents = _draw_exponents(problem, rng)
-    params = {**exponents, **{term.coefficient: np.ones((NUM_EXPONENTS, 1)) for term in law.terms}}
-    here = np.stack([term.value(params, problem.columns) for term in terms], -1)
-    there = np.stack([term.value(params, points) for term in terms], -1)
+    shapes = {**exponents, **{term.coefficient: np.ones((NUM_EXPONENTS, 1)) for term in terms}}
+    here = np.stack([term.value(shapes, problem.columns) for term in terms], -1)
     root = np.sqrt(problem.weights) / noise
     left, singular, right = np.linalg.svd(here / problem.target[:, None] * root[:, None], full_matrices=False)
     # two terms that look the same on the table are told apart by the bounds alone
@@ -105,8 +155,11 @@ def _conditional(
     drawn = rng.standard_normal((NUM_EXPONENTS, NUM_COEFFICIENTS, left.shape[-1]))
     coefficients = np.einsum("skj,srk->srj", right, (projected[:, None] + drawn) / singular[:, None])
     allowed = (coefficients >= 0).all(-1)
-    values = np.einsum("srk,sqk->srq", coefficients, there)
-    return values[allowed], np.broadcast_to(-0.5 * misfit[:, None], allowed.shape)[allowed]
+    params = {name: np.broadcast_to(value, allowed.shape)[allowed] for name, value in exponents.items()}
+    params |= {term.coefficient: coefficients[..., k][allowed] for k, term in enumerate(terms)}
+    if drop is not None:
+        params[drop] = np.zeros(int(allowed.sum()))
+    return params, np.broadcast_to(-0.5 * misfit[:, None], allowed.shape)[allowed]
 
 
 def _draw_exponents(problem: Problem, rng: np.random.Generator) -> dict[str, Array]:
