@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/theory/dmft*.md and p2_spin_glass.md; needs `pip install -e '.[plots]'`.
+"""Draw the pictures of docs/theory/dmft_*.md and p2_spin_glass.md; needs `pip install -e '.[plots]'`.
 
 python benchmarks/dmft_pictures.py
 """
@@ -41,13 +41,11 @@ Curve = tuple[str, Sequence[float], Sequence[float]]
 matplotlib.rcParams.update({"svg.hashsalt": "limes", "svg.fonttype": "none", "axes.prop_cycle": cycler(color=COLOURS)})
 
 
-def picture(name: str, curves: list[Curve], *, x: str, y: str, band: Curve | None = None) -> None:
-    """One line plot: curves with a legend, and an optional band given by (label, low, high) over the first x."""
+def picture(name: str, curves: list[Curve], *, x: str, y: str) -> None:
+    """One line plot: curves with a legend."""
     figure, axes = plt.subplots(figsize=(6.4, 3.7), layout="constrained")
     for index, (label, horizontal, vertical) in enumerate(curves):
         axes.plot(horizontal, vertical, label=label, linestyle="--" if index else "-")
-    if band:
-        axes.fill_between(curves[0][1], band[1], band[2], label=band[0], alpha=0.18, color=COLOURS[0])
     axes.set(xlabel=x, ylabel=y)
     axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     axes.spines[["top", "right"]].set_visible(False)
@@ -63,20 +61,10 @@ def problem(**changes: object) -> MLPProblem:
     return MLPProblem(**(fields | {"gamma0": 1.0, "lr": 0.3, "num_times": 30} | changes))
 
 
-def networks(stated: MLPProblem, *, width: int, count: int) -> np.ndarray:
-    generator = torch.Generator().manual_seed(0)
-    weights = [initial_weights(stated, width=width, generator=generator) for _ in range(count)]
-    return np.array([train_network(stated, weights=w).loss for w in weights])
-
-
 def learning() -> None:
     stated = problem()
     t = np.arange(stated.num_times)
-    curves = networks(stated, width=128, count=40)
-    band = ("40 networks of width 128: +- 1 sd", curves.mean(0) - curves.std(0), curves.mean(0) + curves.std(0))
     solved = solve_dmft_mlp(stated)
-    tangent = [("infinite width", t, solved.loss), ("mean of the networks", t, curves.mean(0))]
-    picture("dmft", tangent, x="update", y="training loss", band=band)
     lazy, independent = solve_static_ntk(stated), solve_gradient_independence(stated)
     dropped = solve_dmft_mlp(stated, responses=False)
     approximations = [

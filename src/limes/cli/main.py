@@ -15,6 +15,7 @@ from limes.cli.doctor import doctor
 from limes.cli.edge import edge
 from limes.cli.export import export
 from limes.cli.fit import fit
+from limes.cli.gallery import gallery
 from limes.cli.init import init
 from limes.cli.inspect import inspect
 from limes.cli.plan import plan
@@ -69,6 +70,7 @@ for command in (
     inspect,
     edge,
     spectrum,
+    gallery,
     export,
     doctor,
 ):

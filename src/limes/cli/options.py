@@ -68,6 +68,13 @@ def check_output(path: Path | None, *, flag: str) -> None:
         raise SpecError(f"{flag} {path}: there is no folder {path.parent}; make it, or give another path")
 
 
+def check_output_folder(path: Path, *, flag: str) -> None:
+    """Refuse a folder that cannot be made before the work whose results belong there."""
+    nearest = next(place for place in (path.resolve(), *path.resolve().parents) if place.exists())
+    if not nearest.is_dir():
+        raise SpecError(f"{flag} {path}: {nearest.name} is a file; give a folder")
+
+
 def read_study(budget: str, study_file: Path | None, settings: list[str] | None, seeds: int | None) -> Any:
     """The study that the flags name, validated."""
     from limes.spec import load_study
