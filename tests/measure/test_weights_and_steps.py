@@ -195,6 +195,9 @@ def test_gradients_and_updates(dtype: torch.dtype) -> None:
         second = [v / (1 - 0.999**3) for v in optimizer.state[parameter]["exp_avg_sq"].flatten().tolist() if v != 0]
         root = math.sqrt(sum(second) / max(len(second), 1))
         assert gradients[name].over_eps == pytest.approx(root / 1e-3)
+        moments = [max(v / (1 - 0.999**3), 1e-6) for v in optimizer.state[parameter]["exp_avg_sq"].flatten().tolist()]
+        squares = [g * g / v for g, v in zip(parameter.grad.flatten().tolist(), moments)]
+        assert gradients[name].surprise == pytest.approx(math.sqrt(sum(squares) / len(squares)), rel=1e-4)
         moved = [(a - b) ** 2 for a, b in zip(parameter.flatten().tolist(), before[name].flatten().tolist())]
         size = [b * b for b in before[name].flatten().tolist()]
         assert tensors[name].ratio == pytest.approx(math.sqrt(sum(moved) / sum(size)))
@@ -217,6 +220,23 @@ def test_gradient_at_ten_epsilon() -> None:
     assert gradient_health(layer, optimizer)["weight"].over_eps == pytest.approx(10.0, rel=1e-5)
     assert_golden(1 - abs(layer.weight.item() - before), GOLDEN["epsilon"]["update_lost_at_ten_eps"])
     assert gradient_health(layer)["weight"].over_eps is None
+
+
+def test_surprise_of_a_gradient_that_grows() -> None:
+    """1 while nothing changes; a gradient 1000 times the past gives 1 / sqrt(1 - b2), the largest."""
+    layer = nn.Linear(1, 1, bias=False)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-6, betas=(0.9, 0.99), eps=1e-12)
+    assert gradient_health(layer, optimizer, gradients={"weight": torch.ones(1, 1)})["weight"].surprise is None
+    for _ in range(500):
+        layer.weight.grad = torch.tensor([[1e-3]])
+        optimizer.step()
+    assert gradient_health(layer, optimizer)["weight"].surprise == pytest.approx(1.0, rel=1e-5)
+    grown = {"weight": torch.tensor([[1.0]])}
+    to_come = gradient_health(layer, optimizer, gradients=grown, stepped=False)["weight"].surprise
+    layer.weight.grad = grown["weight"]
+    optimizer.step()
+    assert to_come == pytest.approx(gradient_health(layer, optimizer)["weight"].surprise, rel=1e-5)
+    assert to_come == pytest.approx(10.0, rel=0.02)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -170,6 +170,13 @@ SIGNS: Mapping[str, Sign] = MappingProxyType(
             null="above 1000",
             advice="lower epsilon for this tensor; a parametrization scales it with width",
         ),
+        "gradient_surprise": Sign(
+            meaning="gradient over the root of Adam's second moment (RMS of a tensor)",
+            watch=2.0,
+            danger=2.3,
+            null="1",
+            advice="clip updates or gradients, or lower beta2: the second moment is of another time",
+        ),
         "update_ratio": Sign(
             meaning="update over weight of a tensor (root mean squares)",
             watch=0.03,

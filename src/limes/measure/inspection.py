@@ -129,7 +129,7 @@ def gradient_signs(
     if optimizer is None and eps is not None:
         # Never stepped: it says which epsilon belongs to which tensor, and nothing else.
         optimizer = torch.optim.Adam(list(parameters.values()), eps=eps)
-    signs = {"loss": loss.item()} | gradient_size_signs(model, optimizer, gradients)
+    signs = {"loss": loss.item()} | gradient_size_signs(model, optimizer, gradients, stepped=False)
     if len(micro_batches) > 2:
         progress("noise scale")
         signs["noise_scale"] = gradient_noise_scale(model, loss_fn, micro_batches, batch_size=batch_size).value

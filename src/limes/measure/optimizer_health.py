@@ -1,11 +1,12 @@
-"""Whether gradients are above the optimizer's epsilon, and how far a step moves each kind of tensor.
+"""Whether gradients are above the optimizer's epsilon and within its memory, and how far a step moves each tensor.
 
-Source: arXiv:2309.14322, section 3.4 (epsilon); limes, docs/diagnostics.md.
+Source: arXiv:2309.14322, section 3.4 (epsilon); arXiv:2304.13013 (surprise); limes, docs/diagnostics.md.
 Letters: g gradient, v second moment, b2 its decay, t steps made.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +28,15 @@ class GradientHealth:
         denominator: The same of what the optimizer divides by besides epsilon: root of the corrected second moment,
             if it has one, else `rms`.
         eps: Epsilon of the tensor's group; None if the optimizer has none.
+        surprise: Root mean square of the gradient over the root of Adam's second moment, entry by entry, the present
+            gradient counted in it; None without a second moment. 1 where gradients are what they were, at most
+            1 / sqrt(1 - beta2), where all that the moment remembers is small.
     """
 
     rms: float
     denominator: float
     eps: float | None
+    surprise: float | None
 
     @property
     def over_eps(self) -> float | None:
@@ -62,19 +67,24 @@ class UpdateSize:
 
 
 def gradient_health(
-    model: nn.Module, optimizer: Optimizer | None = None, *, gradients: Mapping[str, Tensor] | None = None
+    model: nn.Module,
+    optimizer: Optimizer | None = None,
+    *,
+    gradients: Mapping[str, Tensor] | None = None,
+    stepped: bool = True,
 ) -> dict[str, GradientHealth]:
-    """Gradient of every trainable tensor against the epsilon that its optimizer adds.
+    """Gradient of every trainable tensor against the epsilon that its optimizer adds and the past that it remembers.
 
     Args:
         model: Any module.
         optimizer: The one that trains it: epsilon from its groups, second moments from its state.
         gradients: By parameter name; None takes those that lie on the parameters.
+        stepped: Whether the optimizer has made its step with these gradients, so that they are in its moments.
 
     Returns:
         By parameter name; tensors without a gradient are left out.
 
-    Source: arXiv:2309.14322, section 3.4. **Accuracy**: sums in float64.
+    Source: arXiv:2309.14322, section 3.4; arXiv:2304.13013, section 3 (its RMS_t). **Accuracy**: sums in float64.
 
     >>> layer = nn.Linear(2, 1, bias=False)
     >>> optimizer = torch.optim.Adam(layer.parameters(), eps=0.5)
@@ -95,38 +105,49 @@ def gradient_health(
             rms=size,
             denominator=size if second is None else _nonzero_rms(second.sqrt()),
             eps=None if eps is None else float(eps if not isinstance(eps, tuple) else eps[0]),
+            surprise=None if optimizer is None else _surprise(optimizer, group, parameter, gradient, stepped=stepped),
         )
     return result
 
 
 def gradient_size_signs(
-    model: nn.Module, optimizer: Optimizer | None, gradients: Mapping[str, Tensor] | None = None
+    model: nn.Module,
+    optimizer: Optimizer | None,
+    gradients: Mapping[str, Tensor] | None = None,
+    *,
+    stepped: bool = True,
 ) -> dict[str, float]:
-    """Root mean squares of gradients, and how far they are above epsilon.
+    """Root mean squares of gradients, how far they are above epsilon, and how far beyond what Adam remembers.
 
     Args:
         model: Any module.
         optimizer: As for `gradient_health`.
         gradients: As for `gradient_health`.
+        stepped: As for `gradient_health`.
 
     Returns:
-        "gradient_rms/parameter" and, where the gradient is more than rounding, "gradient_over_eps/parameter".
+        "gradient_rms/parameter" and, where the gradient is more than rounding, "gradient_over_eps/parameter" and
+        "gradient_surprise/parameter".
 
-    Source: arXiv:2309.14322, section 3.4.
+    Source: arXiv:2309.14322, section 3.4; arXiv:2304.13013, section 3.
 
     >>> layer = nn.Linear(1, 1, bias=False)
     >>> gradient_size_signs(layer, None, {"weight": torch.tensor([[2.0]])})
     {'gradient_rms/weight': 2.0}
     """
     signs: dict[str, float] = {}
-    health = gradient_health(model, optimizer, gradients=gradients)
+    health = gradient_health(model, optimizer, gradients=gradients, stepped=stepped)
     largest = max((gradient.denominator for gradient in health.values()), default=0.0)
     rounding = {name: ROUNDING * torch.finfo(parameter.dtype).eps for name, parameter in model.named_parameters()}
     for name, gradient in health.items():
         signs[f"gradient_rms/{name}"] = gradient.rms
         # The bias of a key, or in front of a norm, has a gradient of zero up to rounding: no epsilon is too large.
-        if gradient.over_eps is not None and gradient.denominator > rounding[name] * largest:
+        if gradient.denominator <= rounding[name] * largest:
+            continue
+        if gradient.over_eps is not None:
             signs[f"gradient_over_eps/{name}"] = gradient.over_eps
+        if gradient.surprise is not None:
+            signs[f"gradient_surprise/{name}"] = gradient.surprise
     return signs
 
 
@@ -147,6 +168,20 @@ def second_moment(optimizer: Optimizer, parameter: nn.Parameter) -> Tensor | Non
     if "exp_avg_sq" in state and "betas" in group and float(state.get("step", 0)) > 0:
         return second / (1.0 - float(group["betas"][1]) ** float(state["step"]))
     return second
+
+
+def _surprise(
+    optimizer: Optimizer, group: Mapping[str, Any], parameter: nn.Parameter, gradient: Tensor, *, stepped: bool
+) -> float | None:
+    state = optimizer.state.get(parameter, {})
+    second, steps = state.get("exp_avg_sq"), float(state.get("step", 0))
+    if not isinstance(second, Tensor) or second.shape != parameter.shape or "betas" not in group or not steps:
+        return None
+    beta2, square = float(group["betas"][1]), gradient.detach().square()
+    if not stepped:
+        second, steps = beta2 * second + (1.0 - beta2) * square, steps + 1.0
+    floor = max(float(group["eps"]) ** 2, torch.finfo(second.dtype).tiny)
+    return float((square / (second / (1.0 - beta2**steps)).clamp_min(floor)).mean(dtype=torch.float64)) ** 0.5
 
 
 def update_sizes(
