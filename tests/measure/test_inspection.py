@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from limes.core.errors import SpecError
-from limes.measure.inspection import batch_signs, gradient_signs, weight_signs
+from limes.measure.hessian import HessianOperator
+from limes.measure.inspection import batch_signs, curvature_signs, gradient_signs, weight_signs
 from limes.measure.monitor_probe import MonitorProbe
 from limes.measure.quantization import quantization_error
 from limes.measure.sharpness import sharpness
+from limes.measure.stability import edge_of_stability
 from limes.measure.weight_spectra import weight_spectrum
 from limes.spec import StudySpec
 from limes.sweep import expand
@@ -51,6 +53,33 @@ def test_signs_are_those_of_the_instruments(dtype: torch.dtype) -> None:
     found = sharpness(model, token_loss, (tokens, targets), tolerance=1e-3)
     assert gradients["sharpness"] == pytest.approx(found.value, rel=1e-2)
     assert gradients["noise_scale"] > 0
+
+
+def test_the_edge_of_stability_is_a_sign_where_the_optimizer_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens, targets = odd_network(torch.float64)
+    moving = [p for p in model.parameters() if p.requires_grad]
+    adam = torch.optim.Adam(moving, lr=0.01)
+    assert "edge_of_stability" not in curvature_signs(model, token_loss, (tokens, targets), adam), "no step, no moments"
+    token_loss(model, (tokens, targets)).backward()
+    adam.step()
+    before = whole_state(model)
+    found = curvature_signs(model, token_loss, (tokens, targets), adam)
+    assert_untouched(before, model)
+    exact = edge_of_stability(model, token_loss, (tokens, targets), adam, tolerance=1e-8)
+    assert found["edge_of_stability"] == pytest.approx(exact.ratio, rel=1e-3)
+    # Plain gradient descent at a rate of 2 over the sharpness stands at its edge.
+    rate = 2.0 / sharpness(model, token_loss, (tokens, targets), tolerance=1e-8).value
+    descent = torch.optim.SGD(moving, lr=rate)
+    at_edge = curvature_signs(model, token_loss, (tokens, targets), descent)["edge_of_stability"]
+    assert at_edge == pytest.approx(1.0, rel=1e-3)
+    assert "edge_of_stability" not in curvature_signs(model, token_loss, (tokens, targets), torch.optim.Adagrad(moving))
+    products = []
+    monkeypatch.setattr(
+        HessianOperator, "product", lambda self, v, real=HessianOperator.product: products.append(1) or real(self, v)
+    )
+    monkeypatch.setattr("limes.measure.inspection.MAX_PRODUCTS", 3)
+    curvature_signs(model, token_loss, (tokens, targets), adam)
+    assert len(products) <= 6, "each of the two eigenvalues costs no more than its bound"
 
 
 def test_diverged_weights_and_losses_are_said() -> None:

@@ -34,6 +34,7 @@ class EdgeProbe:
         every: int,
         batch: tuple[Tensor, Tensor] | None = None,
         tolerance: float = 1e-3,
+        max_products: int = 500,
     ) -> None:
         """
         Args:
@@ -42,6 +43,7 @@ class EdgeProbe:
             every: Steps between measurements.
             batch: The batch to measure on; None takes that of each step, whose noise then enters.
             tolerance: As for `sharpness`.
+            max_products: As for `sharpness`, of one measurement.
 
         Raises:
             SpecError: every is below 1.
@@ -57,7 +59,8 @@ class EdgeProbe:
         if every < 1:
             raise SpecError(f"every {every}: expected a number of steps of at least 1")
         self.every = every
-        self._optimizer, self._loss_fn, self._batch, self._tolerance = optimizer, loss_fn, batch, tolerance
+        self._optimizer, self._loss_fn, self._batch = optimizer, loss_fn, batch
+        self._tolerance, self._max_products = tolerance, max_products
         self._last: Sharpness | None = None
 
     def measure(self, model: nn.Module, batch: tuple[Tensor, Tensor], step: int) -> Mapping[str, float]:
@@ -67,7 +70,13 @@ class EdgeProbe:
         if first or not self._finite(model, data):
             return {"ratio": float("nan"), "sharpness": float("nan"), "num_products": 0.0}
         found = edge_of_stability(
-            model, self._loss_fn, data, self._optimizer, start=self._last, tolerance=self._tolerance
+            model,
+            self._loss_fn,
+            data,
+            self._optimizer,
+            start=self._last,
+            tolerance=self._tolerance,
+            max_products=self._max_products,
         )
         self._last = found.sharpness
         return {

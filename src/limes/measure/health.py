@@ -207,6 +207,13 @@ SIGNS: Mapping[str, Sign] = MappingProxyType(
         "spectral_norm": Sign(meaning="largest singular value of a weight"),
         "weight_movement": Sign(meaning="distance from initialization over its norm", null="0 untrained"),
         "sharpness": Sign(meaning="largest eigenvalue of the loss's Hessian on the batch"),
+        "edge_of_stability": Sign(
+            meaning="sharpness in units of the optimizer's steps, over its limit",
+            watch=1.2,
+            danger=2.0,
+            null="up to about 1",
+            advice="steps overshoot: lower the learning rate, lengthen the warm-up, or raise beta2",
+        ),
         "noise_scale": Sign(meaning="gradient noise scale, the critical batch size, in samples"),
     }
 )

@@ -16,12 +16,15 @@ from limes.measure.noise_scale import gradient_noise_scale
 from limes.measure.optimizer_health import gradient_size_signs
 from limes.measure.quantization import quantization_error
 from limes.measure.sharpness import sharpness
+from limes.measure.stability import edge_of_stability, has_stability_limit
 from limes.measure.still import call, held_still
 from limes.measure.watch import ForwardWatch
 from limes.measure.weight_spectra import weight_spectrum
 
 # Singular values of a larger matrix (shorter side) take minutes.
 MAX_SIDE = 4096
+# Hessian-vector products for one eigenvalue.
+MAX_PRODUCTS = 100
 
 
 def weight_signs(model: nn.Module, *, initial: Mapping[str, Tensor] | None = None) -> dict[str, float]:
@@ -105,7 +108,7 @@ def gradient_signs(
         eps: epsilon of the Adam that trains it.
         micro_batches: At least three equal parts of a batch, for the noise scale; fewer leave it out.
         batch_size: Samples in each part.
-        curvature: Measure the sharpness too, which costs tens of gradients.
+        curvature: As `curvature_signs`, too.
         progress: Told what comes next.
 
     Raises:
@@ -126,6 +129,7 @@ def gradient_signs(
             raise SpecError(f"the loss on this batch is {loss.item()}: expected a finite one")
         found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     gradients = {name: gradient for name, gradient in zip(parameters, found) if gradient is not None}
+    judged = optimizer
     if optimizer is None and eps is not None:
         # Never stepped: it says which epsilon belongs to which tensor, and nothing else.
         optimizer = torch.optim.Adam(list(parameters.values()), eps=eps)
@@ -135,5 +139,37 @@ def gradient_signs(
         signs["noise_scale"] = gradient_noise_scale(model, loss_fn, micro_batches, batch_size=batch_size).value
     if curvature:
         progress("curvature")
-        signs["sharpness"] = sharpness(model, loss_fn, batch, tolerance=1e-3, max_products=100).value
+        signs |= curvature_signs(model, loss_fn, batch, judged)
+    return signs
+
+
+def curvature_signs(
+    model: nn.Module, loss_fn: LossFn, batch: Any, optimizer: torch.optim.Optimizer | None = None
+) -> dict[str, float]:
+    """The largest eigenvalue of the Hessian, and how near the optimizer's steps bring it to its limit.
+
+    Args:
+        model: As for `gradient_signs`.
+        loss_fn: From (model, batch) to the loss that is trained.
+        batch: Fixed.
+        optimizer: With its learning rates and second moments of this moment.
+
+    Returns:
+        "sharpness", and "edge_of_stability" if the optimizer's limit is known (`has_stability_limit`). Each takes at
+        most `MAX_PRODUCTS` Hessian-vector products, of about three gradients each; what has not converged by then is a
+        lower bound.
+
+    Source: arXiv:2103.00065; arXiv:2207.14484.
+
+    >>> net = nn.Linear(1, 1, bias=False)
+    >>> step = torch.optim.SGD(net.parameters(), lr=1.0)
+    >>> signs = curvature_signs(net, lambda m, x: 0.5 * m(x).square().sum(), torch.ones(1, 1), step)
+    >>> round(signs["edge_of_stability"], 4)
+    0.5
+    """
+    found = sharpness(model, loss_fn, batch, tolerance=1e-3, max_products=MAX_PRODUCTS)
+    signs = {"sharpness": found.value}
+    if optimizer is not None and has_stability_limit(optimizer):
+        edge = edge_of_stability(model, loss_fn, batch, optimizer, tolerance=1e-3, max_products=MAX_PRODUCTS)
+        signs["edge_of_stability"] = edge.ratio
     return signs

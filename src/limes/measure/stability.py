@@ -111,6 +111,21 @@ def edge_of_stability(
     return EdgeOfStability(sharpness=found, limit=min(limits))
 
 
+def has_stability_limit(optimizer: Optimizer) -> bool:
+    """Whether `edge_of_stability` knows the optimizer's limit, and it has made the step that this needs.
+
+    Source: limes, docs/diagnostics.md.
+
+    >>> has_stability_limit(Adam(nn.Linear(1, 1).parameters()))
+    False
+    """
+    if isinstance(optimizer, SGD):
+        return True
+    known = isinstance(optimizer, Adam) or (isinstance(optimizer, RMSprop) and not optimizer.defaults["centered"])
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"] if parameter.requires_grad]
+    return known and all(optimizer.state.get(parameter) for parameter in held)
+
+
 def _decoupled(optimizer: Optimizer, group: dict[str, Any]) -> bool:
     return isinstance(optimizer, AdamW) or bool(group.get("decoupled_weight_decay", False))
 

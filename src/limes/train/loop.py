@@ -4,7 +4,6 @@ import copy
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,10 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from limes.core.dtypes import DTYPES
 from limes.core.status import RunStatus
 from limes.spec.training import TrainingSpec
-from limes.train.loss import LOSSES, output_tensor, z_loss
+from limes.train.objective import Objective
 from limes.train.probe import Probe
 from limes.train.schedule import lr_factor
 from limes.train.state import History, TrainState
@@ -77,9 +75,8 @@ class _Loop:
         self.model, self.data, self.optimizer, self.training, self.probes = model, data, optimizer, training, probes
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        self.loss_of = LOSSES[data.task]
-        self.dtype = torch.float64 if training.dtype == "float64" else torch.float32
         self.initial = copy.deepcopy(model).requires_grad_(False) if training.center_output else None
+        self.objective = Objective(task=data.task, training=training, initial=self.initial)
         self.history = History()
         self.bound = math.inf
 
@@ -121,7 +118,7 @@ class _Loop:
             group["lr"] = peak * factor
         batch = self.data.batch(step)
         self._probe(batch, step)
-        loss = self._loss(batch)
+        loss = self.objective(self.model, batch)
         value = loss.item()
         self.history.train_loss.append(value)
         if step == 0:
@@ -135,29 +132,10 @@ class _Loop:
         self.optimizer.step()
         return value
 
-    def _loss(self, batch: Batch) -> Tensor:
-        inputs, targets = (tensor.to(self.dtype) if tensor.is_floating_point() else tensor for tensor in batch)
-        with self._autocast(inputs):
-            outputs = output_tensor(self.model(inputs))
-            if self.initial is not None:
-                with torch.no_grad():
-                    at_start = output_tensor(self.initial(inputs))
-                outputs = outputs - at_start
-        outputs = outputs.to(self.dtype)
-        loss = self.loss_of(outputs, targets)
-        if self.training.z_loss and self.model.training:
-            loss = loss + self.training.z_loss * z_loss(outputs)
-        return loss
-
-    def _autocast(self, inputs: Tensor) -> AbstractContextManager[Any]:
-        if self.training.dtype != "bfloat16":
-            return nullcontext()
-        return torch.autocast(inputs.device.type, dtype=DTYPES["bfloat16"])
-
     def _evaluate(self) -> float:
         self.model.eval()
         with torch.no_grad():
-            losses = [self._loss(batch).item() for batch in self.data.validation()]
+            losses = [self.objective.plain(self.model, batch).item() for batch in self.data.validation()]
         self.model.train()
         return math.fsum(losses) / len(losses)
 
