@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import torch
 from safetensors.torch import save_file
 
 from limes.measure.monitor import Monitor
+from limes.measure.stability import edge_of_stability
 from limes.measure.writers import JsonLines
-from limes.spec import StudySpec
+from limes.spec import RunSpec, StudySpec
 from limes.store import Store
 from limes.sweep import expand
 from limes.sweep.build import build_run
+from limes.sweep.watch import watch_run
+from limes.sweep.worker import Worker
 from limes.train import train
 from support.odd_network import odd_network, token_loss
 
@@ -165,7 +169,7 @@ def test_an_interrupted_run_of_a_store(limes, folder: Path) -> None:
         store.add_runs([run.new_run() for run in planned])
         store.add_members([run.member for run in planned])
         nothing = limes("inspect", "study")
-        assert nothing.code == 2 and "checkpoint" in nothing.err
+        assert nothing.code == 2 and "none of its 10 runs is finished or has a checkpoint" in nothing.err
         claim = store.claim("someone")
         assert claim is not None
         spec = next(run.spec for run in planned if run.spec.key == claim.key)
@@ -180,3 +184,108 @@ def test_an_interrupted_run_of_a_store(limes, folder: Path) -> None:
     assert "step 2" in json.loads(outcome.out)["inspected"][0]["name"]
     found = signs(outcome.out)
     assert found["weight_movement"]["value"] > 0 and "gradient_over_eps" in found
+
+
+def test_the_optimizer_of_a_checkpoint_is_judged_too(limes, folder: Path) -> None:
+    model, tokens, targets = odd_network(seed=1)
+    moving = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(moving, lr=0.01, betas=(0.9, 0.99), eps=1e-3)
+    for _ in range(3):
+        optimizer.zero_grad()
+        token_loss(model, (tokens, targets)).backward()
+        optimizer.step()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, "run.pt")
+    told = ("inspect", "net.py:build", "--batch", "batch.pt", "--task", "next_token", "--json", "--checkpoint")
+    found = signs(limes(*told, "run.pt", "--curvature").out)
+    edge = edge_of_stability(model, token_loss, (tokens, targets), optimizer, tolerance=1e-6)
+    assert found["edge_of_stability"]["value"] == pytest.approx(edge.ratio, rel=1e-2)
+    assert found["gradient_surprise"]["value"] > 0
+    # Without it, neither.
+    torch.save(model.state_dict(), "bare.pt")
+    bare = signs(limes(*told, "bare.pt", "--curvature").out)
+    assert "sharpness" in bare and not {"edge_of_stability", "gradient_surprise"} & bare.keys()
+    other = torch.optim.AdamW(torch.nn.Linear(2, 2).parameters())
+    torch.save({"model": model.state_dict(), "optimizer": other.state_dict()}, "other.pt")
+    refused = limes(*told, "other.pt")
+    assert refused.code == 2 and "not the model's" in refused.err
+
+
+@pytest.fixture
+def finished(folder: Path) -> dict[str, float]:
+    """A store with three sizes of one curve each; the validation losses by key."""
+    panel = {"axis": "width", "sizes": [8, 16, 32], "seeds": [1, 1, 1], "parametrizations": [{"name": "mup"}]}
+    study = STUDY | {"panels": [panel], "target": {"width": 512}}
+    planned = [run for run in expand(StudySpec.model_validate(study)) if run.member.log2_lr in (-6.0, -5.0)]
+    with Store.create(folder / "study") as store:
+        store.freeze(study)
+        store.add_runs([run.new_run() for run in planned])
+        store.add_members([run.member for run in planned])
+        Worker(store, name="test").run()
+        return {row.key: row.loss for row in store.rows()}
+
+
+def test_finished_runs_are_trained_once_more_and_end_as_recorded(
+    limes, finished: dict[str, float], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = limes("inspect", "study", "--json", "--report", "health.html")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    names = [entry["name"] for entry in found["inspected"]]
+    assert [name.split(",")[1] for name in names] == [" width 8", " width 16", " width 32"]
+    for entry in found["inspected"]:
+        # The best of the curve, bitwise.
+        assert entry["values"]["validation_loss"] in finished.values()
+        assert entry["values"]["weight_movement/readout.weight"] > 0
+        assert "update_ratio/readout.weight" in entry["values"]
+    trends = {row["sign"]: row for row in found["trends"]}
+    assert trends["kurtosis, mup over width"]["target"] == 512, "the study's own target"
+    assert "ended differently" not in outcome.err
+    assert "Over time" in (folder / "health.html").read_text()
+
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("what is done is kept")
+
+    monkeypatch.setattr("limes.cli.inspect_store.watch_run", again)
+    assert limes("inspect", "study", "--json", "--report", "health.html").out == outcome.out
+    other = json.loads(limes("inspect", "study", "--json", "--at", "width=64").out)
+    assert {row["target"] for row in other["trends"]} == {64}
+    kept = limes("inspect", "study")
+    assert "signs in order" in kept.out and "kurtosis, mup over width: " in kept.out
+
+
+def test_a_killed_inspection_goes_on_and_damage_is_said(
+    limes, finished: dict[str, float], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = watch_run, []
+
+    def stops(spec: RunSpec, **settings: object) -> object:
+        calls.append(spec.key)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(spec, **settings)
+
+    monkeypatch.setattr("limes.cli.inspect_store.watch_run", stops)
+    limes("inspect", "study")
+    assert len(list((folder / "study" / "inspected").glob("*.jsonl"))) == 1
+    assert limes("inspect", "study").code == 0 and len(calls) == 2 + 2, "only those that were missing"
+    chosen = limes("inspect", "study", "--where", "size=16,log2_lr=-6", "--json", "--curvature")
+    entry = json.loads(chosen.out)["inspected"][0]
+    assert "lr 2^-6" in entry["name"] and "edge_of_stability" in entry["values"]
+    for where, words in (
+        ("depth=3", "no column 'depth'"),
+        ("size=7", "no finished run has size=7"),
+        ("size", "expected name=value"),
+    ):
+        refused = limes("inspect", "study", "--where", where)
+        assert refused.code == 2 and words in refused.err, refused.err
+    file = next((folder / "study" / "inspected").glob("*.jsonl"))
+    file.write_text("not a measurement\n")
+    assert limes("inspect", "study").code == 2
+
+
+def test_a_second_training_that_ends_differently_is_told(limes, finished: dict[str, float], folder: Path) -> None:
+    limes("inspect", "study")
+    for file in (folder / "study" / "inspected").glob("*.jsonl"):
+        file.write_text(re.sub(r'"validation_loss": [0-9.]+', '"validation_loss": 9.5', file.read_text()))
+    told = limes("inspect", "study")
+    assert told.code == 0 and "now 9.5" in told.err

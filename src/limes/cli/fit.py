@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limes.cli import options
+from limes.cli.inputs import parse_pairs
 from limes.core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -67,19 +68,20 @@ def fit(
     for flag, path in files.items():
         options.check_output(path, flag=flag)
     _check_against(against, loss, files | {"--frontier": frontier, "--predict": predict})
-    names = _pairs(columns, "--columns") if columns else {}
-    points = {name: [_number(name, text)] for name, text in (_pairs(predict, "--predict") if predict else {}).items()}
+    names = parse_pairs(columns, flag="--columns") if columns else {}
+    asked = parse_pairs(predict, flag="--predict") if predict else {}
+    points = {name: [_number(name, text)] for name, text in asked.items()}
     budgets = parse_budgets(frontier) if frontier else []
 
     from limes.cli.console import ShareProgress
     from limes.cli.run_table import read_runs
 
-    rows = read_runs(table, _pairs(where, "--where") if where else {})
+    rows = read_runs(table, parse_pairs(where, flag="--where") if where else {})
     if against is not None:
         from limes.cli.fit_against import compare, parse_losses, print_comparison
 
         losses = parse_losses(loss) if loss else []
-        other = read_runs(table, _pairs(against, "--against"))
+        other = read_runs(table, parse_pairs(against, flag="--against"))
         pair = [
             fit_law(LAWS[law], part, columns=names, objective=objective, delta=delta, runs=runs)
             for part in (rows, other)
@@ -195,13 +197,6 @@ def _print_shapes(shapes: "Shapes", level: str) -> None:
         typer.echo(f"  {line}")
     for line in shapes.warnings:
         typer.echo(f"  warning: {line}")
-
-
-def _pairs(text: str, flag: str) -> dict[str, str]:
-    pairs = [part.partition("=") for part in text.split(",")]
-    if not all(name.strip() and equals and value.strip() for name, equals, value in pairs):
-        raise SpecError(f"{flag} {text!r}: expected name=value, separated by commas")
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _number(name: str, text: str) -> float:

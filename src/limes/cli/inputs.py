@@ -51,6 +51,18 @@ def parse_counts(text: str, *, flag: str) -> tuple[int, ...]:
     return tuple(int(value) for value in values)
 
 
+def parse_pairs(text: str, *, flag: str) -> dict[str, str]:
+    """Names and values separated by commas.
+
+    >>> parse_pairs("seed=0, parametrization=mup", flag="--where")
+    {'seed': '0', 'parametrization': 'mup'}
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(name.strip() and equals and value.strip() for name, equals, value in pairs):
+        raise SpecError(f"{flag} {text!r}: expected name=value, separated by commas")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def sample_spec(name: str, *, num_samples: int) -> "DataSpec":
     """The data source behind `digits` (parity), a synthetic source, or the path of an .npz file.
 

@@ -14,16 +14,15 @@ from limes.core.errors import DataError, SpecError
 if TYPE_CHECKING:
     from limes.measure.health import HealthRow
 
-MICRO_BATCHES = 8
-
 
 def inspect(
     targets: Annotated[
         list[str],
         typer.Argument(
             metavar="TARGET...",
-            help="file.py:function or package.module:function that builds the model; the folder of a study (its "
-            "interrupted runs); or .jsonl files of a Monitor, with sizes as in small.jsonl@width=64.",
+            help="file.py:function or package.module:function that builds the model; the folder of a study, whose "
+            "runs are trained once more under a monitor; or .jsonl files of a Monitor, with sizes as in "
+            "small.jsonl@width=64.",
         ),
     ],
     checkpoint: Annotated[Path | None, typer.Option(help="Weights: .pt (tensors only) or .safetensors.")] = None,
@@ -31,9 +30,17 @@ def inspect(
     initial: Annotated[Path | None, typer.Option(help="Weights at initialization, for movement and spectra.")] = None,
     arguments: Annotated[list[str] | None, typer.Option("--arg", help="Argument of the function, name=value.")] = None,
     task: Annotated[str | None, typer.Option(help="next_token, classification or regression. [guessed]")] = None,
-    eps: Annotated[float, typer.Option(min=0.0, help="Epsilon of the Adam that trains it.")] = 1e-8,
+    eps: Annotated[
+        float, typer.Option(min=0.0, help="Epsilon of the Adam that trains it, if no checkpoint says.")
+    ] = 1e-8,
     curvature: Annotated[bool, typer.Option("--curvature", help="Measure the sharpness too (tens of passes).")] = False,
-    at: Annotated[str | None, typer.Option(help="Size to extrapolate monitors' files to, such as width=4096.")] = None,
+    at: Annotated[
+        str | None, typer.Option(help="Size to extrapolate to, such as width=4096. [a study's target]")
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Of a study: runs with these values, such as size=64,log2_lr=-4. [the best of every curve]"),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page, such as health.html.")] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -42,142 +49,51 @@ def inspect(
     if all(target.partition("@")[0].endswith(".jsonl") for target in targets):
         _inspect_logs(targets, at, report=report, as_json=as_json)
         return
-    if len(targets) != 1 or at is not None:
-        raise SpecError(
-            f"{len(targets)} targets: one model or folder at a time; several, and --at, are for .jsonl files"
-        )
+    if len(targets) != 1:
+        raise SpecError(f"{len(targets)} targets: one model or folder at a time; several are for .jsonl files")
     if Path(targets[0]).is_dir():
-        found = _inspect_store(Path(targets[0]), curvature=curvature, silent=as_json)
-    else:
-        found = {
-            targets[0]: _inspect_model(
-                targets[0],
-                checkpoint=checkpoint,
-                batch=batch,
-                initial=initial,
-                arguments=arguments or [],
-                task=task,
-                eps=eps,
-                curvature=curvature,
-                silent=as_json,
-            )
-        }
-    _show(found, report=report, as_json=as_json)
+        _inspect_store(Path(targets[0]), where, at, curvature=curvature, report=report, as_json=as_json)
+        return
+    if at is not None or where is not None:
+        raise SpecError(f"{targets[0]}: --at and --where are for the folder of a study, --at for .jsonl files too")
+
+    from limes.cli.inspect_model import inspect_model
+
+    found = inspect_model(
+        targets[0],
+        checkpoint=checkpoint,
+        batch=batch,
+        initial=initial,
+        arguments=arguments or [],
+        task=task,
+        eps=eps,
+        curvature=curvature,
+        silent=as_json,
+    )
+    _show({targets[0]: found}, report=report, as_json=as_json)
 
 
-def _inspect_model(
-    target: str,
-    *,
-    checkpoint: Path | None,
-    batch: Path | None,
-    initial: Path | None,
-    arguments: Sequence[str],
-    task: str | None,
-    eps: float,
-    curvature: bool,
-    silent: bool,
-) -> dict[str, float]:
-    from limes.cli import inspect_inputs as given
+def _inspect_store(
+    folder: Path, where: str | None, at: str | None, *, curvature: bool, report: Path | None, as_json: bool
+) -> None:
+    from limes.cli.inspect_store import inspect_finished, inspect_interrupted, trend_groups
 
-    model = given.build_target(target, arguments)
-    if checkpoint is not None:
-        weights = given.read_weights(checkpoint, flag="--checkpoint")
-        given.load_weights(model, weights, flag="--checkpoint", path=checkpoint)
-    start = None if initial is None else given.read_weights(initial, flag="--initial")
-    data = None if batch is None else given.read_batch(batch)
-    return _signs(model, data, initial=start, task=task, eps=eps, curvature=curvature, silent=silent)
-
-
-def _signs(
-    model: Any,
-    data: Any,
-    *,
-    initial: Mapping[str, Any] | None,
-    task: str | None,
-    eps: float | None,
-    curvature: bool,
-    silent: bool,
-    optimizer: Any = None,
-) -> dict[str, float]:
-    """Everything that can be measured with what is there."""
-    from limes.cli import inspect_inputs as given
-    from limes.cli.console import ShareProgress
-    from limes.measure.inspection import batch_signs, gradient_signs, weight_signs
-
-    with ShareProgress("inspecting", silent=silent) as progress:
-        signs = weight_signs(model, initial=initial)
-        if data is None:
-            return signs
-        progress(0.3, "forward pass")
-        try:
-            chosen = given.choose_task(model, data, task)
-            inputs = data.inputs if isinstance(data.inputs, Mapping) else (data.inputs,)
-            signs |= batch_signs(model, inputs, logits=chosen != "regression")
-        except (RuntimeError, TypeError, IndexError) as error:
-            raise DataError(f"the model cannot be run on the batch: {str(error).splitlines()[0]}") from error
-        if chosen is None:
-            return signs
-        size = len(data.first) // MICRO_BATCHES if len(data.first) >= MICRO_BATCHES else 1
-        count = min(MICRO_BATCHES, len(data.first))
-        parts = [data.part(index * size, (index + 1) * size) for index in range(count)]
-        shares = {"gradient": 0.4, "noise scale": 0.5, "curvature": 0.7}
-        try:
-            signs |= gradient_signs(
-                model,
-                given.loss_function(chosen),
-                data,
-                optimizer=optimizer,
-                eps=eps,
-                micro_batches=parts,
-                batch_size=size,
-                curvature=curvature,
-                progress=lambda note: progress(shares[note], note),
-            )
-        except (RuntimeError, TypeError, IndexError) as error:
-            raise DataError(f"the loss cannot be computed on the batch: {str(error).splitlines()[0]}") from error
-    return signs
-
-
-def _inspect_store(folder: Path, *, curvature: bool, silent: bool) -> dict[str, dict[str, float]]:
-    """Every run of a store that has a checkpoint: those that were interrupted."""
-    from limes.cli.inspect_inputs import Batch
-    from limes.spec import RunSpec
-    from limes.store import Store
-    from limes.sweep.build import build_run
-    from limes.train.state import TrainState
-
-    found = {}
-    with Store.open(folder, read_only=True) as store:
-        runs = {row.key: row for row in store.rows()}
-        base_dir = Path(note) if (note := store.note("base_dir")) else None
-        for key, row in runs.items():
-            data = store.load_checkpoint(key)
-            if data is None:
-                continue
-            spec = RunSpec.model_validate(store.spec(key))
-            model, source, optimizer = build_run(spec, base_dir=base_dir)
-            initial = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-            state = TrainState.from_bytes(data)
-            state.restore(model, optimizer)
-            inputs, wanted = source.batch(state.step)
-            place = f"{row.parametrization}, {row.axis} {row.size}, lr 2^{row.log2_lr:g}"
-            label = f"{place}, seed {row.seed}, step {state.step}"
-            found[label] = _signs(
-                model,
-                Batch(inputs=inputs, targets=wanted),
-                initial=initial,
-                task=source.task,
-                eps=None,
-                curvature=curvature,
-                silent=silent,
-                optimizer=optimizer,
-            )
-    if not found:
-        raise DataError(
-            f"{folder}: none of its {len(runs)} runs has a checkpoint; a store keeps one until a run is finished. "
-            "Give a model and a checkpoint, or train with a Monitor and give its file"
+    goal = options.parse_sizes(at, flag="--at") if at else {}
+    found = {} if where else inspect_interrupted(folder, curvature=curvature, silent=as_json)
+    runs, target = inspect_finished(folder, where, curvature=curvature, silent=as_json, needed=not found)
+    logs = {run.label: run.log for run in runs}
+    last = {label: dict(log[-1][1]) for label, log in logs.items()}
+    trends: dict[str, Any] = {}
+    for label, axis, members in trend_groups(runs):
+        sizes = [{axis: run.row.size} for run in members]
+        group = _trends(
+            [last[run.label] for run in members], sizes, {a: s for a, s in (goal or target).items() if a == axis}
         )
-    return found
+        trends |= {f"{sign}, {label}": trend for sign, trend in group.items()}
+    for run in runs:
+        if run.remark:
+            typer.echo(f"{run.label}: {run.remark}", err=True)
+    _show(found | last, report=report, as_json=as_json, logs=logs, trends=trends, brief=len(found | last) > 1)
 
 
 def _inspect_logs(targets: Sequence[str], at: str | None, *, report: Path | None, as_json: bool) -> None:
@@ -192,12 +108,10 @@ def _inspect_logs(targets: Sequence[str], at: str | None, *, report: Path | None
             raise DataError(f"{name}: no measurement in it yet")
     goal = options.parse_sizes(at, flag="--at") if at else {}
     last = {target: dict(log[-1][1]) for target, log in logs.items()}
-    _show(last, report=report, as_json=as_json, logs=logs, trends=_trends(last, sizes, goal))
+    _show(last, report=report, as_json=as_json, logs=logs, trends=_trends(list(last.values()), sizes, goal))
 
 
-def _trends(
-    last: Mapping[str, Mapping[str, float]], sizes: Sequence[Mapping[str, int]], goal: Mapping[str, int]
-) -> Any:
+def _trends(last: Sequence[Mapping[str, float]], sizes: Sequence[Mapping[str, int]], goal: Mapping[str, int]) -> Any:
     """Signs with a danger line against the size that differs between the runs."""
     from limes.compare.scales import extrapolate, trends_by_size
     from limes.measure.health import EXTRAPOLATED, SIGNS, health_rows
@@ -213,7 +127,7 @@ def _trends(
             f"sizes {[dict(size) for size in sizes]}, --at {dict(goal)}: expected all to name one size alone"
         )
     table = []
-    for values, size in zip(last.values(), sizes, strict=True):
+    for values, size in zip(last, sizes, strict=True):
         worst = {row.sign: row.value for row in health_rows(values)}
         table.append({axis: float(size[axis])} | worst)
     return {
@@ -230,6 +144,7 @@ def _show(
     as_json: bool,
     logs: Any = None,
     trends: Any = None,
+    brief: bool = False,
 ) -> None:
     from limes.measure.health import health_rows
 
@@ -243,7 +158,7 @@ def _show(
         print(json.dumps(_as_json(found, judged, trends or {}, logs or {}), indent=1, allow_nan=False))
         return
     for name, rows in judged.items():
-        _print(name, rows)
+        _print(name, rows, brief=brief)
         for sign, (step, place) in _alarms((logs or {}).get(name, ())).items():
             typer.echo(f"  {sign} was first in danger at step {step}{f', {place}' if place else ''}")
     for sign, (_, crossing) in (trends or {}).items():
@@ -252,11 +167,14 @@ def _show(
         typer.echo(f"{report} written")
 
 
-def _print(name: str, rows: Sequence["HealthRow"]) -> None:
+def _print(name: str, rows: Sequence["HealthRow"], *, brief: bool) -> None:
+    """All signs, or with `brief` those that are not in order."""
     from limes.measure.health import SIGNS, Level
 
-    typer.echo(name)
-    for row in rows:
+    shown = [row for row in rows if row.advice] if brief else rows
+    judged = sum(row.level is not Level.NOTE for row in rows)
+    typer.echo(f"{name}: {judged - len(shown)} of {judged} signs in order" if brief else name)
+    for row in shown:
         where = f"{row.place or 'whole model'}" + (f" ({row.num_bad} of {row.num_places})" if row.num_bad else "")
         level = "" if row.level is Level.NOTE else row.level.value
         typer.echo(f"  {level:7s}{row.sign:31s}{row.value:<11.4g}{SIGNS[row.sign].threshold:31s}{where}")

@@ -70,6 +70,7 @@ _RANK = "scale residual branches by the depth rule, check that residual connecti
 SIGNS: Mapping[str, Sign] = MappingProxyType(
     {
         "loss": Sign(meaning="training loss"),
+        "validation_loss": Sign(meaning="validation loss at the end"),
         "loss_spike": Sign(
             meaning="1 inside a loss spike",
             watch=0.5,

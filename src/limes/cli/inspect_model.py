@@ -1,0 +1,88 @@
+"""`limes inspect file.py:build`: all signs of one model, with what was given of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from limes.cli import inspect_inputs as given
+from limes.cli.console import ShareProgress
+from limes.cli.inspect_optimizer import read_optimizer
+from limes.core.errors import DataError
+from limes.measure.inspection import batch_signs, gradient_signs, weight_signs
+
+MICRO_BATCHES = 8
+
+
+def inspect_model(
+    target: str,
+    *,
+    checkpoint: Path | None,
+    batch: Path | None,
+    initial: Path | None,
+    arguments: Sequence[str],
+    task: str | None,
+    eps: float,
+    curvature: bool,
+    silent: bool,
+) -> dict[str, float]:
+    """All signs of the model that `target` builds, as far as what is given lets them be measured."""
+    model = given.build_target(target, arguments)
+    optimizer = None
+    if checkpoint is not None:
+        weights = given.read_weights(checkpoint, flag="--checkpoint")
+        given.load_weights(model, weights, flag="--checkpoint", path=checkpoint)
+        optimizer = read_optimizer(checkpoint, model)
+    start = None if initial is None else given.read_weights(initial, flag="--initial")
+    data = None if batch is None else given.read_batch(batch)
+    return _all_signs(
+        model, data, initial=start, task=task, eps=eps, curvature=curvature, silent=silent, optimizer=optimizer
+    )
+
+
+def _all_signs(
+    model: nn.Module,
+    data: Any,
+    *,
+    initial: Mapping[str, Any] | None,
+    task: str | None,
+    eps: float,
+    curvature: bool,
+    silent: bool,
+    optimizer: Optimizer | None,
+) -> dict[str, float]:
+    """Everything that can be measured with what is there."""
+    with ShareProgress("inspecting", silent=silent) as progress:
+        signs = weight_signs(model, initial=initial)
+        if data is None:
+            return signs
+        progress(0.3, "forward pass")
+        try:
+            chosen = given.choose_task(model, data, task)
+            inputs = data.inputs if isinstance(data.inputs, Mapping) else (data.inputs,)
+            signs |= batch_signs(model, inputs, logits=chosen != "regression")
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise DataError(f"the model cannot be run on the batch: {str(error).splitlines()[0]}") from error
+        if chosen is None:
+            return signs
+        size = len(data.first) // MICRO_BATCHES if len(data.first) >= MICRO_BATCHES else 1
+        count = min(MICRO_BATCHES, len(data.first))
+        parts = [data.part(index * size, (index + 1) * size) for index in range(count)]
+        shares = {"gradient": 0.4, "noise scale": 0.5, "curvature": 0.7}
+        try:
+            signs |= gradient_signs(
+                model,
+                given.loss_function(chosen),
+                data,
+                optimizer=optimizer,
+                eps=eps,
+                micro_batches=parts,
+                batch_size=size,
+                curvature=curvature,
+                progress=lambda note: progress(shares[note], note),
+            )
+        except (RuntimeError, TypeError, IndexError) as error:
+            raise DataError(f"the loss cannot be computed on the batch: {str(error).splitlines()[0]}") from error
+    return signs
