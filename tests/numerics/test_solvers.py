@@ -56,15 +56,21 @@ def test_matrices_that_are_not_what_they_should_be():
     torch.testing.assert_close((vectors * values) @ vectors.T, skew @ skew.T)
 
 
-def test_estimates_have_the_spread_they_claim():
+@pytest.mark.parametrize("terms", [1, 2])
+def test_estimates_have_the_spread_they_claim(terms):
     generator = np.random.default_rng(0)
     sizes = [8, 16, 32, 64]
-    scores = []
+    scores, wrong = [], []
     for _ in range(400):
-        runs = [1.5 + 2.0 / n + generator.standard_normal(20) / math.sqrt(n) for n in sizes]
-        estimate = limit_estimate(sizes, runs)
+        second = 40.0 if terms == 2 else 0.0
+        runs = [1.5 + 2.0 / n + second / n**2 + generator.standard_normal(20) / math.sqrt(n) for n in sizes]
+        estimate = limit_estimate(sizes, runs, terms=terms)
         scores.append((estimate.value - 1.5) / estimate.error)
+        wrong.append(limit_estimate(sizes, runs).value)
     assert_mean(scores, 0.0)
+    if terms == 2:
+        with pytest.raises(AssertionError):
+            assert_mean(wrong, 1.5)
     # Squared scores: weights estimated from 20 runs inflate a variance of 1 by about (19 - 1) / (19 - 3).
     assert_mean(np.square(scores), 1.0, bias=0.15)
     one = mean_estimate([1.0, 3.0])
@@ -76,8 +82,9 @@ def test_estimates_have_the_spread_they_claim():
     [
         (lambda: mean_estimate([1.0]), "at least two"),
         (lambda: mean_estimate([1.0, math.nan]), "not finite"),
-        (lambda: limit_estimate([1.0], [[1.0, 2.0]]), "two or more"),
+        (lambda: limit_estimate([1.0], [[1.0, 2.0]]), "2 or more"),
         (lambda: limit_estimate([1.0, 2.0], [[1.0, 1.0], [1.0, 2.0]]), "equal"),
+        (lambda: limit_estimate([1.0, 2.0], [[1.0, 2.0], [1.0, 2.0]], terms=2), "3 or more"),
     ],
 )
 def test_unusable_samples(call, message):

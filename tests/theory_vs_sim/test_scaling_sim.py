@@ -22,6 +22,7 @@ from limes.theory.scaling import (
     ridge_equivalent,
     simulate_feature_learning,
     simulate_random_features,
+    simulate_ridge,
     solve_feature_learning,
     solve_random_features,
     train_random_features,
@@ -131,6 +132,24 @@ def test_one_pass_sgd():
         assert_limit(SIZES, np.array(good)[:, :, column], 1.0)
     with pytest.raises(AssertionError, match="limit"):
         assert_limit(SIZES, np.array(bad)[:, :, 2], 1.0)
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_ridge_regression(kernel):
+    """The kernel itself and random features, at a ridge; a ridge larger by a third must not agree."""
+    good, bad = [], []
+    for size in SIZES:
+        problem = law(size, noise_var=0.2, ridge=0.05)
+        problem = replace(problem, num_features=math.inf) if kernel else problem
+        run = simulate_ridge(problem, num_draws=NUM_DRAWS, generator=stream(6, "data", str(size), str(kernel)))
+        for target, theory in ((good, problem), (bad, replace(problem, ridge=4.0 / 3.0 * problem.ridge))):
+            result = ridge_equivalent(theory)
+            target.append(np.stack([run.test_loss / result.test_loss, run.train_loss / result.train_loss], 1))
+    for column in range(2):
+        assert_limit(SIZES, np.array(good)[:, :, column], 1.0)
+    with pytest.raises(AssertionError, match="limit"):
+        for column in range(2):
+            assert_limit(SIZES, np.array(bad)[:, :, column], 1.0)
 
 
 def test_projected_features_follow_their_s_transform():

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from limes.core.rng import stream
 from limes.theory.solvable import (
     GaussianMixtureProblem,
     LinearAttentionProblem,
     QuadraticNetworkProblem,
+    hessian_levels,
     simulate_gaussian_mixture,
     simulate_linear_attention,
     simulate_quadratic_network,
@@ -17,7 +19,8 @@ from limes.theory.solvable import (
     solve_linear_attention,
     solve_quadratic_network,
 )
-from support.stats import assert_limit
+from support.quadratic import hessian_points, population_loss
+from support.stats import assert_limit, assert_mean
 
 pytestmark = pytest.mark.sim
 
@@ -86,9 +89,40 @@ def test_quadratic_network():
         assert_limit(dims, samples, getattr(result, metric)[when])
 
     result = solve_quadratic_network(problem)
-    for metric in ("test_loss", "signal"):
+    for metric in ("test_loss", "signal", "norm"):
         for when in range(3):
             check(result, metric, when)
     for mutant in (replace(problem, gradient_flow=True), replace(problem, lr=1.15 * problem.lr)):
         with pytest.raises(AssertionError, match="limit"):
             check(solve_quadratic_network(mutant), "test_loss", 2)
+
+
+@pytest.mark.parametrize(("at", "mutant"), [("plateau", "minimum"), ("minimum", "plateau")])
+def test_hessian_of_quadratic_networks(at, mutant):
+    """Second derivatives of the loss of single samples along eigenvectors, averaged: all levels of the closed form."""
+    p, q, n = 3, 2, 8
+    student, teacher = hessian_points(p, q, n, at=at, seed=0)
+    flat = student.reshape(-1)
+    _, vectors = torch.linalg.eigh(
+        torch.autograd.functional.hessian(lambda u: population_loss(u.reshape(p, n), teacher), flat)
+    )
+    directions = vectors.T.reshape(-1, p, n)
+    runs = []
+    for seed in range(24):
+        x = torch.randn(20_000, n, generator=stream(seed, "data", "hessian"), dtype=torch.float64)
+        field, gap = x @ student.T, ((x @ student.T) ** 2).mean(1) - ((x @ teacher.T) ** 2).mean(1)
+        moved = torch.einsum("sn,vpn->svp", x, directions)
+        slope = 2.0 * torch.einsum("sp,svp->sv", field, moved) / p
+        curve = 2.0 * (moved**2).mean(2)
+        runs.append((slope**2 + gap[:, None] * curve).mean(0).numpy())
+    samples = np.array(runs).T
+
+    def check(levels):
+        values = np.sort(np.concatenate([np.full(level.multiplicity, level.value) for level in levels]))
+        for row, value in zip(samples, values, strict=True):
+            # Along rotations every sample is flat, to rounding.
+            assert_mean(row, value, bias=1e-12)
+
+    check(hessian_levels(p, q, n, at=at))
+    with pytest.raises(AssertionError):
+        check(hessian_levels(p, q, n, at=mutant))

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 SYNTHETIC = ("gaussian", "power_law", "teacher", "circle")
 
 
-def parse_numbers(text: str, *, flag: str) -> tuple[float, ...]:
-    """Positive numbers separated by commas, increasing and each once.
+def parse_numbers(text: str, *, flag: str, zero: bool = False) -> tuple[float, ...]:
+    """Positive numbers (0 too where `zero`) separated by commas, increasing and each once.
 
-    >>> parse_numbers("2,0.5", flag="--gamma0")
-    (0.5, 2.0)
+    >>> parse_numbers("2,0.5", flag="--gamma0"), parse_numbers("1,0", flag="--gamma", zero=True)
+    ((0.5, 2.0), (0.0, 1.0))
     """
     try:
         values = sorted({float(part) for part in text.split(",")})
     except ValueError:
         raise SpecError(f"{flag} {text!r}: expected numbers separated by commas, such as 0.5,1,2") from None
-    if not all(0 < value < math.inf for value in values):
-        raise SpecError(f"{flag} {text!r}: expected finite numbers above 0")
+    if not all(0 < value < math.inf or (zero and value == 0) for value in values):
+        raise SpecError(f"{flag} {text!r}: expected finite numbers {'of at least' if zero else 'above'} 0")
     return tuple(values)
 
 

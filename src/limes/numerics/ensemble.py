@@ -48,13 +48,14 @@ def mean_estimate(samples: ArrayLike) -> Estimate:
     return Estimate(value=float(values.mean()), error=error, degrees_of_freedom=len(values) - 1)
 
 
-def limit_estimate(sizes: ArrayLike, samples: list[ArrayLike], *, power: float = 1.0) -> Estimate:
-    """Limit a of a + b / N^power, by least squares weighted with the error of each size's mean.
+def limit_estimate(sizes: ArrayLike, samples: list[ArrayLike], *, power: float = 1.0, terms: int = 1) -> Estimate:
+    """Limit a of a + b / N^power + c / N^(2 power) + ..., by least squares weighted with the error of each size's mean.
 
     Args:
-        sizes: (num_sizes,), at least two different, positive.
+        sizes: (num_sizes,), more different ones than `terms`, positive.
         samples: For each size its independent runs, at least two.
         power: Order of the leading correction.
+        terms: Corrections that are fitted.
 
     Returns:
         `Estimate` of a.
@@ -62,22 +63,24 @@ def limit_estimate(sizes: ArrayLike, samples: list[ArrayLike], *, power: float =
     Raises:
         DataError: Sizes and samples do not fit each other, or all runs of a size are equal.
 
-    **Accuracy**: biased by the next order of the expansion, of size 1 / (smallest N)^(2 power).
+    **Accuracy**: biased by the next order of the expansion, of size 1 / (smallest N)^((terms + 1) power).
 
     >>> round(limit_estimate([1.0, 2.0], [[3.0, 3.2], [2.0, 2.2]]).value, 12)  # 3.1 = a + b, 2.1 = a + b/2
     1.1
     """
     n = np.asarray(sizes, dtype=float)
-    if n.ndim != 1 or len(n) != len(samples) or len(np.unique(n)) < 2 or not bool((n > 0).all()):
-        raise DataError(f"{len(samples)} groups of runs for sizes {n.tolist()}: expected two or more positive sizes")
+    if n.ndim != 1 or len(n) != len(samples) or len(np.unique(n)) <= terms or not bool((n > 0).all()):
+        raise DataError(
+            f"{len(samples)} groups of runs for sizes {n.tolist()}: expected {terms + 1} or more positive sizes"
+        )
     estimates = [mean_estimate(runs) for runs in samples]
     errors = np.array([e.error for e in estimates])
     if not bool((errors > 0).all()):
         raise DataError("all runs of one size are equal: expected independent runs, whose spread sets the weights")
-    design = np.stack([np.ones_like(n), n**-power], 1) / errors[:, None]
+    design = np.stack([n ** (-power * term) for term in range(terms + 1)], 1) / errors[:, None]
     covariance = np.linalg.inv(design.T @ design)
     value = covariance @ design.T @ (np.array([e.value for e in estimates]) / errors)
-    freedom = sum(e.degrees_of_freedom + 1 for e in estimates) - 2 * len(n)
+    freedom = sum(e.degrees_of_freedom + 1 for e in estimates) - (terms + 1) * len(n)
     return Estimate(value=float(value[0]), error=float(math.sqrt(covariance[0, 0])), degrees_of_freedom=freedom)
 
 

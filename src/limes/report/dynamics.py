@@ -70,7 +70,10 @@ def line_figure(
         horizontal |= {"tickvals": list(ticks), "ticktext": [f"{tick:g}" for tick in ticks], "minor": {"ticks": ""}}
     plot.update_layout(
         xaxis=horizontal,
-        yaxis={"title": {"text": y_title}, **({"type": "log", "exponentformat": "power"} if log_y else {})},
+        yaxis={
+            "title": {"text": y_title},
+            **({"type": "log", "exponentformat": "power", "nticks": 5} if log_y else {}),
+        },
         showlegend=True,
     )
     return Figure(title=title, plot=plot, table=_line_table(lines, name, x_title), caption=caption, height=height)

@@ -14,12 +14,13 @@ from limes.core.errors import ConvergenceError, LimesError
 from limes.core.status import SolveStatus
 from limes.theory.solvable import (
     GaussianMixtureProblem,
+    best_error,
     ridge_path,
     simulate_gaussian_mixture,
     solve_gaussian_mixture,
 )
 from limes.theory.solvable.mixture_fields import wrong_class
-from support.stats import assert_golden, load_golden
+from support.stats import assert_golden, assert_mean, load_golden
 
 GOLDEN = load_golden("solvable")["gaussian_mixture"]
 GOOD = GaussianMixtureProblem(
@@ -130,6 +131,9 @@ def test_probability_of_a_wrong_class_against_an_independent_cdf():
 def test_endless_data_reach_the_best_error(loss):
     """Two equal classes: Phi(-|mu_1 - mu_2| / (2 sqrt Delta)), from above as 1/alpha."""
     best = float(ndtr(-math.sqrt(2.0) / (2.0 * math.sqrt(0.5))))
+    assert best_error(replace(GOOD, class_weights=[0.5, 0.5], means_gram=np.eye(2), within_var=0.5)) == pytest.approx(
+        best
+    )
     excess = []
     for ratio in (1e3, 1e4):
         problem = GaussianMixtureProblem(
@@ -137,6 +141,26 @@ def test_endless_data_reach_the_best_error(loss):
         )
         excess.append(solve_gaussian_mixture(problem).test_error - best)
     assert 0 < excess[1] < 1e-4 and excess[0] / excess[1] == pytest.approx(10.0, rel=0.05)
+
+
+def test_best_error_is_that_of_the_posterior():
+    """Three unequal classes: the largest posterior of drawn samples, and what endless data lead logistic loss to."""
+    gram = np.array([[1.0, 0.2, 0.0], [0.2, 0.8, -0.3], [0.0, -0.3, 1.2]])
+    problem = replace(GOOD, means_gram=gram, sample_ratio=1e5)
+    best = best_error(problem)
+    assert 0 < solve_gaussian_mixture(problem).test_error - best < 1e-5
+    rng, means = np.random.default_rng(0), np.linalg.cholesky(gram)
+    wrong = []
+    for _ in range(16):
+        labels = rng.choice(3, size=20_000, p=problem.class_weights)
+        x = means[labels] + math.sqrt(problem.within_var) * rng.normal(size=(20_000, 3))
+        distance = ((x[:, None] - means) ** 2).sum(2) / (2 * problem.within_var)
+        wrong.append((np.argmax(np.log(problem.class_weights) - distance, 1) != labels).mean())
+    assert_mean(wrong, best)
+    with pytest.raises(AssertionError):
+        assert_mean(wrong, best_error(replace(problem, within_var=1.1 * problem.within_var)))
+    # Equal means leave the prior alone.
+    assert best_error(replace(problem, means_gram=np.ones((3, 3)))) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("loss", ["logistic", "square"])

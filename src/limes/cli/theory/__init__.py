@@ -3,10 +3,24 @@
 import typer
 
 from limes.cli.theory.dmft import dmft
+from limes.cli.theory.feature_learning import feature_learning
 from limes.cli.theory.features import features
+from limes.cli.theory.gaussian_mixture import gaussian_mixture
+from limes.cli.theory.linear_attention import linear_attention
 from limes.cli.theory.phases import phases
+from limes.cli.theory.quadratic_network import quadratic_network
+from limes.cli.theory.ridge import ridge
 
-COMMANDS = (dmft, features, phases)
+COMMANDS = (
+    dmft,
+    features,
+    feature_learning,
+    ridge,
+    phases,
+    linear_attention,
+    gaussian_mixture,
+    quadratic_network,
+)
 
 theory = typer.Typer(
     name="theory",

@@ -34,6 +34,7 @@ from limes.theory.scaling.ridge import RidgeEquivalent, optimal_ridge, ridge_equ
 from limes.theory.scaling.s_transform import Projection, STransform, Wishart
 from limes.theory.scaling.simulate import RandomFeatureSimulation, simulate_random_features, train_random_features
 from limes.theory.scaling.simulate_features import simulate_feature_learning
+from limes.theory.scaling.simulate_ridge import RidgeSimulation, simulate_ridge
 from limes.theory.scaling.terms import Allocation, PowerTerm, balance, loss_terms
 
 
@@ -125,6 +126,7 @@ __all__ = [
     "RandomFeatureResult",
     "RandomFeatureSimulation",
     "RidgeEquivalent",
+    "RidgeSimulation",
     "SGDPhase",
     "STransform",
     "ScalingExponents",
@@ -145,6 +147,7 @@ __all__ = [
     "sgd_phase",
     "simulate_feature_learning",
     "simulate_random_features",
+    "simulate_ridge",
     "solve_feature_learning",
     "solve_random_features",
     "task_of",

@@ -14,6 +14,7 @@ from limes.core.source import Source
 from limes.theory.solvable.gaussian_mixture import (
     GaussianMixtureProblem,
     GaussianMixtureResult,
+    best_error,
     ridge_path,
     solve_gaussian_mixture,
 )
@@ -24,6 +25,7 @@ from limes.theory.solvable.linear_attention import (
     solve_linear_attention,
     task_diversity_curve,
 )
+from limes.theory.solvable.quadratic_landscape import HessianLevel, hessian_levels, minimum_loss
 from limes.theory.solvable.quadratic_network import (
     QuadraticNetworkProblem,
     QuadraticNetworkResult,
@@ -122,7 +124,7 @@ _MODELS = (
         problem=QuadraticNetworkProblem,
         solve=solve_quadratic_network,
         simulate=simulate_quadratic_network,
-        metrics=("test_loss", "signal"),
+        metrics=("test_loss", "signal", "norm"),
         scope="one-pass SGD of two-layer networks with quadratic units: plateau, escape, where it ends",
         source=Source(title="one-pass SGD of quadratic networks", arxiv="2604.03068"),
         docs="quadratic_network.md",
@@ -144,6 +146,7 @@ __all__ = [
     "GaussianMixtureProblem",
     "GaussianMixtureResult",
     "GaussianMixtureSimulation",
+    "HessianLevel",
     "LinearAttentionProblem",
     "LinearAttentionResult",
     "LinearAttentionSimulation",
@@ -152,10 +155,13 @@ __all__ = [
     "QuadraticNetworkSimulation",
     "SolvableModel",
     "TaskDiversityCurve",
+    "best_error",
     "conserved_quantity",
     "escape_rate",
     "escape_time",
     "final_weights_polar",
+    "hessian_levels",
+    "minimum_loss",
     "plateau_loss",
     "ridge_path",
     "simulate_gaussian_mixture",

@@ -181,6 +181,30 @@ def ridge_path(problem: GaussianMixtureProblem, ridges: Any, **options: Any) -> 
     return tuple(solve_gaussian_mixture(replace(problem, ridge=float(ridge)), **options) for ridge in values)
 
 
+def best_error(problem: GaussianMixtureProblem) -> float:
+    """Test error of the best classifier there is, which knows the means: what endless data lead to.
+
+    Args:
+        problem: Its weights, means and variance; the rest does not matter.
+
+    Returns:
+        Probability of a wrong class.
+
+    **Source**: the posterior of a class is linear in the sample, log rho_k + (mu_k.x - |mu_k|^2/2)/Delta, so it is
+    one of the classifiers of this model; docs/theory/gaussian_mixture.md.
+    **Accuracy**: 1e-9, as the probability of a wrong class.
+
+    >>> problem = GaussianMixtureProblem(
+    ...     class_weights=[0.5, 0.5], means_gram=np.eye(2), sample_ratio=1.0, within_var=0.5, ridge=1.0
+    ... )
+    >>> round(best_error(problem), 6)        # Phi(-1)
+    0.158655
+    """
+    gram = problem.means_gram / problem.within_var
+    offset = np.log(problem.class_weights) - 0.5 * np.diag(gram)
+    return wrong_class(gram + offset[:, None], gram, problem.class_weights)
+
+
 class _Iteration:
     """The fixed-point map on (m, Q, V, b) in K - 1 directions, with Anderson extrapolation."""
 

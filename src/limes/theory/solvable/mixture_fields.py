@@ -154,7 +154,7 @@ def wrong_class(center: Real, covariance: Real, weights: Real) -> float:
 
 def _all_below(bound: Real, covariance: Real) -> float:
     """P(z < bound) for z ~ N(0, covariance), by Gauss-Legendre over all but the last direction."""
-    root = np.linalg.cholesky(covariance + 1e-15 * np.trace(covariance) * np.eye(len(bound)))
+    root = np.linalg.cholesky(covariance + (1e-15 * np.trace(covariance) + 1e-300) * np.eye(len(bound)))
     nodes, weights = np.polynomial.legendre.leggauss(LEGENDRE)
     shift, mass = np.zeros((1, len(bound))), np.ones(1)
     for j in range(len(bound) - 1):

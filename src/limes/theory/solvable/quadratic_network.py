@@ -101,6 +101,11 @@ class QuadraticNetworkResult:
         """(T,) |M|^2: 0 before the teacher's directions are found."""
         return np.asarray((self.cross_overlap**2).sum((1, 2)))
 
+    @property
+    def norm(self) -> Real:
+        """(T,) trace of Q: squared size of all student units."""
+        return np.asarray(np.trace(self.student_overlap, axis1=1, axis2=2))
+
 
 class _Escape:
     """Stops an integration where an overlap leaves all bounds, as `solve_ivp` asks for it."""

@@ -21,10 +21,12 @@ class QuadraticNetworkSimulation:
     Args:
         test_loss: (num_draws, T) exact for the weights, without the label noise.
         signal: (num_draws, T) |M|^2.
+        norm: (num_draws, T) trace of Q.
     """
 
     test_loss: Real
     signal: Real
+    norm: Real
 
 
 def simulate_quadratic_network(
@@ -69,7 +71,7 @@ def simulate_quadratic_network(
     weights[:, : p + q] = vectors * np.sqrt(np.maximum(values, 0.0) * dim)
     teacher = weights[p:]
     student = np.repeat(weights[None, :p], num_draws, axis=0)
-    steps, done, losses, signals = np.round(problem.times * dim).astype(int), 0, [], []
+    steps, done, rows = np.round(problem.times * dim).astype(int), 0, []
     scale = 2.0 * problem.lr / (p * np.sqrt(dim))
     for step in steps:
         for _ in range(step - done):
@@ -80,7 +82,8 @@ def simulate_quadratic_network(
             gap = (field**2).sum(1) / p - target
             student -= (scale * gap)[:, None, None] * field[:, :, None] * x[:, None, :]
         done = step
-        cross = student @ teacher.T / dim
-        losses.append(overlap_loss(student @ student.swapaxes(1, 2) / dim, cross, problem.teacher_overlap))
-        signals.append((cross**2).sum((1, 2)))
-    return QuadraticNetworkSimulation(test_loss=np.array(losses).T, signal=np.array(signals).T)
+        own, cross = student @ student.swapaxes(1, 2) / dim, student @ teacher.T / dim
+        loss = overlap_loss(own, cross, problem.teacher_overlap)
+        rows.append((loss, (cross**2).sum((1, 2)), np.trace(own, axis1=1, axis2=2)))
+    test_loss, signal, norm = np.array(rows).transpose(1, 2, 0)
+    return QuadraticNetworkSimulation(test_loss=test_loss, signal=signal, norm=norm)
