@@ -22,6 +22,8 @@ Observe = Callable[[Tensor], Tensor]
 Progress = Callable[[float], object]
 
 JITTER = 0.2
+# Share of moves with a step between 0 and h: chains in a steep place leave it.
+SHORT_SHARE = 0.1
 # Optimal in many dimensions: Roberts & Rosenthal 1998 (one step), Beskos et al., arXiv:1001.4460 (many).
 TARGETS = {True: 0.574, False: 0.75}
 # Without a Metropolis test the step must be small enough not to need one.
@@ -113,17 +115,14 @@ def sample_langevin(
     chains = _Chains(potential, start, generator=generator, num_leapfrog=num_leapfrog, adjusted=adjusted)
     whole = num_warmup + num_draws
     tell = progress if progress is not None else lambda share: None
-    adapt = _Adaptation(chains.target, start.shape[1]) if step_size is None else None
-    step = adapt.step if adapt is not None else float(step_size or 0.0)
+    steps = _Steps(start, target=chains.target, fixed=step_size)
     for k in range(num_warmup):
-        accepted = chains.move(step)
-        if adapt is not None:
-            step = adapt.update(float(accepted.mean()), last_half=2 * k >= num_warmup)
+        steps.adapt(chains.move(steps.current), last_half=2 * k >= num_warmup)
         tell((k + 1) / whole)
-    step = step if adapt is None else adapt.final
+    step = steps.final
     total, draws = torch.zeros(len(start), dtype=torch.float64), []
     for k in range(num_draws):
-        total += chains.move(step)
+        total += chains.move(torch.full((len(start), 1), step, dtype=torch.float64))
         draws.append(chains.q if observe is None else observe(chains.q))
         tell((num_warmup + k + 1) / whole)
     if not bool(chains.q.isfinite().all()):
@@ -153,14 +152,13 @@ class _Chains:
         if not bool(self._energy.isfinite().all()):
             raise ConvergenceError("the energy at the start is not finite; start where the density is positive")
 
-    def move(self, step: float) -> Tensor:
-        """One move of every chain; the probabilities (C,) of its acceptance."""
+    def move(self, h: Tensor) -> Tensor:
+        """One move of every chain at its step (C, 1); the probabilities (C,) of its acceptance."""
         p = draw_momenta(self.q, self._generator)
         before = self._energy + 0.5 * (p**2).sum(1)
-        h = torch.full((len(p), 1), step, dtype=torch.float64)
         if self._adjusted:
             # Orbits that close after the same time in all directions would never mix at one length.
-            h = h * (1.0 + JITTER * (2.0 * torch.rand(len(p), 1, generator=self._generator, dtype=torch.float64) - 1.0))
+            h = h * self._factors(len(p))
         q, energy, gradient = self.q, self._energy, self._gradient
         for _ in range(self._steps):
             p = p - 0.5 * h * gradient
@@ -177,6 +175,11 @@ class _Chains:
         self.q, self._energy, self._gradient = q, energy, gradient
         return probability
 
+    def _factors(self, count: int) -> Tensor:
+        """Random factors (C, 1) on the step, drawn without looking at the chains."""
+        place, kind = torch.rand(2, count, 1, generator=self._generator, dtype=torch.float64)
+        return torch.where(kind < SHORT_SHARE, place, 1.0 + JITTER * (2.0 * place - 1.0))
+
 
 def draw_momenta(positions: Tensor, generator: torch.Generator) -> Tensor:
     """Standard normal momenta, one for each coordinate: the noise of Langevin's equation.
@@ -187,28 +190,37 @@ def draw_momenta(positions: Tensor, generator: torch.Generator) -> Tensor:
     return torch.randn(positions.shape, generator=generator, dtype=torch.float64)
 
 
-class _Adaptation:
-    """Stochastic approximation of the step whose mean acceptance over chains is the target."""
+class _Steps:
+    """The step of each chain in the warm-up, by stochastic approximation, and the one of all chains afterwards.
 
-    def __init__(self, target: float, dim: int) -> None:
-        self._target, self._log, self._count = target, math.log(0.5 * dim**-0.25), 0
-        self._sum, self._kept = 0.0, 0
+    A common step would be right for the many chains and freeze the few that start where the density is steep.
+    """
+
+    def __init__(self, start: Tensor, *, target: float, fixed: float | None) -> None:
+        count, dim = start.shape
+        first = math.log(0.5 * dim**-0.25 if fixed is None else fixed)
+        self._log = torch.full((count, 1), first, dtype=torch.float64)
+        self._sum, self._kept, self._count = torch.zeros_like(self._log), 0, 0
+        self._target, self._fixed = target, fixed
 
     @property
-    def step(self) -> float:
-        return math.exp(self._log)
+    def current(self) -> Tensor:
+        """(C, 1)."""
+        return self._log.exp()
 
     @property
     def final(self) -> float:
-        """Mean over the last half of the warm-up, where it has settled."""
-        return math.exp(self._sum / self._kept) if self._kept else self.step
+        """Median over chains of the mean over the last half of the warm-up."""
+        return math.exp(float((self._sum / self._kept).median())) if self._fixed is None else self._fixed
 
-    def update(self, acceptance: float, *, last_half: bool) -> float:
+    def adapt(self, acceptance: Tensor, *, last_half: bool) -> None:
+        """Towards larger steps where more than the target was accepted."""
+        if self._fixed is not None:
+            return
         self._count += 1
-        self._log += (acceptance - self._target) * self._count**-0.6
+        self._log = self._log + (acceptance[:, None] - self._target) * self._count**-0.6
         if last_half:
             self._sum, self._kept = self._sum + self._log, self._kept + 1
-        return self.step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -17,6 +17,7 @@ from limes.theory.statics.deep_linear import DeepLinearProblem, DeepLinearResult
 from limes.theory.statics.matrix_saddle import MatrixSaddle, saddle_residual, solve_matrix_saddle
 from limes.theory.statics.nngp import NNGPProblem, NNGPResult, solve_nngp
 from limes.theory.statics.proportional import ProportionalProblem, ProportionalResult, solve_proportional
+from limes.theory.statics.simulate_posterior import FiniteNetwork, FinitePosterior, simulate_posterior
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -97,6 +98,8 @@ __all__ = [
     "AdaptiveResult",
     "DeepLinearProblem",
     "DeepLinearResult",
+    "FiniteNetwork",
+    "FinitePosterior",
     "MatrixSaddle",
     "NNGPProblem",
     "NNGPResult",
@@ -105,6 +108,7 @@ __all__ = [
     "StaticsModel",
     "dual_value",
     "saddle_residual",
+    "simulate_posterior",
     "solve_adaptive",
     "solve_deep_linear",
     "solve_matrix_saddle",

@@ -96,6 +96,7 @@ class AdaptiveResult:
         kernel: (P, P) adapted kernel Phi.
         readout_second_moment: <w^2>.
         log_evidence: (1/N) ln Z at leading order; negative.
+        log_det: ln det of minus the dual's Hessian over b g^2, the next order of the evidence.
         residual: |r|, which bounds the distance of `residuals` from the saddle (the dual is strongly concave).
         gap: b g^2 |r|^2 / 2, which bounds what the evidence lacks.
         train_error, test_error, kernel_error, log_evidence_error: Of the averages over the neuron: against a grid of
@@ -113,6 +114,7 @@ class AdaptiveResult:
     kernel: Tensor
     readout_second_moment: float
     log_evidence: float
+    log_det: float
     residual: float
     gap: float
     train_error: Tensor
@@ -283,13 +285,15 @@ def _by_quadrature(problem: AdaptiveProblem, directions: Tensor) -> AdaptiveResu
 
 def _result(problem: AdaptiveProblem, delta: Tensor, moments: Moments) -> dict[str, Any]:
     size, beta, strength = len(delta), problem.inverse_temperature, problem.strength
-    mean = beta * moments.kernel[:, :size] @ delta
+    residual = _residual(problem, delta, moments)
+    ridge = moments.kernel[:size, :size] + torch.eye(size, dtype=torch.float64) / beta
+    # Particles leave noise in the saddle equation, which test outputs would multiply: regression takes its part away.
+    mean = moments.kernel[:, :size] @ (beta * delta + torch.linalg.solve(ridge, residual))
     # Covariance of w phi / g over one tilted neuron; data then take away what they determine.
     spread = (moments.kernel + strength**2 * moments.fourth) / problem.gamma0**2
     noise = torch.eye(size, dtype=torch.float64) / (beta * problem.gamma0**2)
     rows = spread[:, :size]
     left = spread.diagonal() - (rows * torch.linalg.solve(spread[:size, :size] + noise, rows.T).T).sum(1)
-    residual = float(_residual(problem, delta, moments).norm())
     return {
         "residuals": delta,
         "train_mean": problem.targets - delta,
@@ -299,8 +303,9 @@ def _result(problem: AdaptiveProblem, delta: Tensor, moments: Moments) -> dict[s
         "kernel": moments.kernel[:size, :size].clone(),
         "readout_second_moment": 1.0 + strength**2 * float(delta @ moments.kernel[:size, :size] @ delta),
         "log_evidence": -_value(problem, delta, moments),
-        "residual": residual,
-        "gap": 0.5 * beta * problem.gamma0**2 * residual**2,
+        "log_det": float(_bend(problem, moments).logdet()),
+        "residual": float(residual.norm()),
+        "gap": 0.5 * beta * problem.gamma0**2 * float(residual @ residual),
     }
 
 
@@ -310,7 +315,8 @@ def _by_sampling(
     rows, counts = [], []
     for replica in range(num_replicas):
         generator = torch.Generator().manual_seed(seed * 1_000_003 + replica)
-        neuron = Particles(directions, problem.phi.value, num_particles=num_particles, generator=generator)
+        phi = problem.phi
+        neuron = Particles(directions, phi.value, phi.derivative, num_particles=num_particles, generator=generator)
         row, count = _wander(problem, neuron)
         rows.append(row)
         counts.append(count)

@@ -3,7 +3,11 @@
 Two ways: a trapezoidal grid in the few directions that the inputs span, and particles that are carried from tilt to
 tilt (reweighted, resampled, moved) where there are too many directions. Neither inverts the kernel of the inputs.
 
-Source: sequential Monte Carlo, Del Moral, Doucet & Jasra 2006; prior-keeping moves, Cotter et al., arXiv:1202.0709.
+Moves are of two kinds. Proposals that keep the prior do not take a neuron from the bulk to the strongly tilted ones and
+back, whose share then stays what the path of tilts made it; Hamiltonian moves do.
+
+Source: sequential Monte Carlo, Del Moral, Doucet & Jasra 2006; prior-keeping moves, Cotter et al., arXiv:1202.0709;
+Hamiltonian moves, Neal, arXiv:1206.1901.
 Letters: h = directions z with z standard normal in R^r, phi (Q, P + M) activations on training and test inputs,
 E = t^2 a^2 / 2 the energy won by the tilt.
 """
@@ -17,6 +21,7 @@ import torch
 from torch import Tensor
 
 from limes.core.errors import ConvergenceError, ScopeError
+from limes.numerics.langevin import TARGETS, sample_langevin
 
 Elementwise = Callable[[Tensor], Tensor]
 
@@ -26,6 +31,7 @@ MAX_BRIDGES = 400
 TRUSTED_SHARE = 0.5
 KEPT_SHARE = 0.95
 SMALLEST_MOVE = 0.05
+NUM_LEAPFROG = 8
 LOST_SHARE = 1e-3
 EDGE_SHARE = 1e-14
 
@@ -119,30 +125,65 @@ class Grid:
         return weighted(self._phi, weights, a, log_partition, edge)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Tilt:
+    """The energy won, a sum of t^2 (delta . phi)^2 / 2.
+
+    Args:
+        parts: Pairs of t^2 and delta (P,).
+    """
+
+    parts: tuple[tuple[float, Tensor], ...] = ()
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Energies (Q,) of activations (Q, P + M)."""
+        total = torch.zeros(len(values), dtype=torch.float64)
+        for square, delta in self.parts:
+            total = total + 0.5 * square * (values[:, : len(delta)] @ delta) ** 2
+        return total
+
+    def slope(self, values: Tensor) -> Tensor:
+        """Its derivatives (Q, P) by the activations on the training inputs."""
+        pulls = [square * torch.outer(values[:, : len(delta)] @ delta, delta) for square, delta in self.parts]
+        return torch.stack(pulls).sum(0)
+
+    def towards(self, other: "Tilt", share: float) -> "Tilt":
+        """A mixture, `share` of it the other."""
+        if share == 1.0:
+            return other
+        pairs = [*((1.0 - share, part) for part in self.parts), *((share, part) for part in other.parts)]
+        return Tilt(parts=tuple((weight * square, delta) for weight, (square, delta) in pairs))
+
+
 class Particles:
     """Equal-weight particles of the tilted law, carried along as the tilt changes.
 
     Args:
         directions: (P + M, r).
         phi: The activation.
+        derivative: phi'.
         num_particles: Q.
         generator: Of all draws.
-        num_sweeps: Moves of every particle after each change of tilt.
+        num_sweeps: Prior-keeping moves of every particle after each change of tilt.
+        num_orbits: Hamiltonian ones, `NUM_LEAPFROG` gradients each.
     """
 
     def __init__(
         self,
         directions: Tensor,
         phi: Elementwise,
+        derivative: Elementwise,
         *,
         num_particles: int,
         generator: torch.Generator,
         num_sweeps: int = 10,
+        num_orbits: int = 3,
     ) -> None:
-        self._directions, self._phi, self._generator, self._sweeps = directions, phi, generator, num_sweeps
+        self._directions, self._phi, self._derivative = directions, phi, derivative
+        self._generator, self._sweeps, self._orbits, self._step = generator, num_sweeps, num_orbits, 0.3
         self._z = self._normal(num_particles)
         self._values = phi(self._z @ directions.T)
-        self._tilt: Elementwise = lambda values: torch.zeros(len(values), dtype=torch.float64)
+        self._tilt = Tilt()
         self._log_partition = 0.0
 
     def _normal(self, num: int) -> Tensor:
@@ -174,11 +215,7 @@ class Particles:
 
     def _carry(self, delta: Tensor, strength: float) -> bool:
         """Along mixtures of old and new energy, each step short enough that nearly all particles keep counting."""
-        old, done = self._tilt, 0.0
-
-        def new(values: Tensor) -> Tensor:
-            return 0.5 * strength**2 * (values[:, : len(delta)] @ delta) ** 2
-
+        old, new, done = self._tilt, Tilt(parts=((strength**2, delta),)), 0.0
         for _ in range(MAX_BRIDGES):
             gain = new(self._values) - old(self._values)
             step = _largest_step(gain, 1.0 - done)
@@ -187,7 +224,7 @@ class Particles:
             self._log_partition += total - math.log(len(logs))
             self._resample((logs - total).exp())
             done = 1.0 if step >= 1.0 - done else done + step
-            self._rejuvenate(_mixture(old, new, done))
+            self._rejuvenate(old.towards(new, done))
             if done == 1.0:
                 self._tilt = new
                 return bool(self._values.isfinite().all())
@@ -199,7 +236,8 @@ class Particles:
         chosen = torch.searchsorted(weights.cumsum(0), places).clamp_max(len(weights) - 1)
         self._z, self._values = self._z[chosen], self._values[chosen]
 
-    def _rejuvenate(self, energy: Elementwise) -> None:
+    def _rejuvenate(self, energy: Tilt) -> None:
+        self._orbit(energy)
         current = energy(self._values)
         for _ in range(self._sweeps):
             # One step size for all would suit the many particles in the bulk and freeze the few that are far out.
@@ -214,9 +252,29 @@ class Particles:
             self._values = torch.where(taken[:, None], values, self._values)
             current = torch.where(taken, there, current)
 
+    def _orbit(self, energy: Tilt) -> None:
+        train = self._directions[: len(energy.parts[0][1])]
 
-def _mixture(old: Elementwise, new: Elementwise, share: float) -> Elementwise:
-    return new if share == 1.0 else lambda values: (1.0 - share) * old(values) + share * new(values)
+        def potential(z: Tensor) -> tuple[Tensor, Tensor]:
+            h = z @ train.T
+            values = self._phi(h)
+            pull = energy.slope(values) * self._derivative(h)
+            return 0.5 * (z**2).sum(1) - energy(values), z - pull @ train
+
+        moved = sample_langevin(
+            potential,
+            self._z,
+            num_draws=self._orbits,
+            num_warmup=0,
+            num_leapfrog=NUM_LEAPFROG,
+            step_size=self._step,
+            generator=self._generator,
+            observe=lambda z: z[:, :0],
+        )
+        # Slow enough to change nothing within one law; the tilt changes by small steps.
+        self._step = min(self._step * math.exp(float(moved.acceptance.mean()) - TARGETS[False]), 1.0)
+        self._z = moved.last
+        self._values = self._phi(self._z @ self._directions.T)
 
 
 def _largest_step(gain: Tensor, rest: float) -> float:
