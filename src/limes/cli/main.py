@@ -11,6 +11,7 @@ import typer
 from limes.cli.abc import abc
 from limes.cli.check import check
 from limes.cli.compare import compare
+from limes.cli.consistency import consistency
 from limes.cli.doctor import doctor
 from limes.cli.edge import edge
 from limes.cli.export import export
@@ -57,6 +58,7 @@ def _root(
 for command in (
     transfer,
     compare,
+    consistency,
     sweep,
     status,
     report,

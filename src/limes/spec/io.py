@@ -5,12 +5,15 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from limes.core.errors import SpecError
+from limes.spec.base import Spec
 from limes.spec.study import StudySpec
+
+AnySpec = TypeVar("AnySpec", bound=Spec)
 
 MAX_BYTES = 1_000_000
 MAX_COMPLAINTS = 4
@@ -33,11 +36,21 @@ def load_study(path: Path, *, settings: Sequence[str] = ()) -> StudySpec:
 
 def parse_study(content: Mapping[str, Any], *, name: str, settings: Sequence[str] = ()) -> StudySpec:
     """Validate a study given as plain data; `name` is how messages call it."""
+    return parse_spec(StudySpec, content, name=name, settings=settings)
+
+
+def load_spec(kind: type[AnySpec], path: Path, *, settings: Sequence[str] = ()) -> AnySpec:
+    """Read and validate a spec of any kind; as `load_study`."""
+    return parse_spec(kind, _read_toml(path), name=str(path), settings=settings)
+
+
+def parse_spec(kind: type[AnySpec], content: Mapping[str, Any], *, name: str, settings: Sequence[str] = ()) -> AnySpec:
+    """Validate a spec of any kind given as plain data; `name` is how messages call it."""
     plain: dict[str, Any] = json.loads(json.dumps(content, default=str))
     for setting in settings:
         _apply_setting(plain, setting)
     try:
-        return StudySpec.model_validate(plain)
+        return kind.model_validate(plain)
     except ValidationError as error:
         raise SpecError(_sentence(error, name)) from None
 

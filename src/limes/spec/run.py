@@ -4,13 +4,14 @@ The key of a run is the hash of this content, so two parametrizations that presc
 """
 
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
 from limes.spec.base import Spec, content_hash
 from limes.spec.data import DataSpec
 from limes.spec.model import ModelSpec
+from limes.spec.observe import ObserveSpec
 from limes.spec.training import TrainingSpec
 
 InitKind = Literal["normal", "uniform", "constant", "own"]
@@ -49,6 +50,8 @@ class RunSpec(Spec):
         training: Schedule, optimizer family and its size-independent settings.
         seed: The run's one seed: initialization and batches. The task itself (teacher, split) is the same for all.
         tensors: Settings by parameter name.
+        batch_seed: Of the batches, where networks of several seeds are to see the same ones; None is `seed`.
+        observe: What is measured along the way, and becomes part of the record.
     """
 
     # A cached key needs an instance dict that pydantic's frozen models allow.
@@ -61,6 +64,14 @@ class RunSpec(Spec):
     training: TrainingSpec
     seed: Annotated[int, Field(ge=0)]
     tensors: dict[str, TensorSettings]
+    batch_seed: Annotated[int, Field(ge=0)] | None = None
+    observe: ObserveSpec | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; without the last two where they are not used, so that the keys of older runs stay."""
+        content = super().to_dict()
+        unused = {name for name in ("batch_seed", "observe") if content[name] is None}
+        return {key: value for key, value in content.items() if key not in unused}
 
     @cached_property
     def key(self) -> str:

@@ -233,7 +233,8 @@ def build_run(spec: RunSpec, *, base_dir: Path | None = None) -> tuple[nn.Module
     Raises:
         DataError: The data are not those that the run was planned with.
     """
-    data = _cached_data(spec.data, spec.model, spec.training, spec.seed, base_dir)
+    batch_seed = spec.seed if spec.batch_seed is None else spec.batch_seed
+    data = _cached_data(spec.data, spec.model, spec.training, batch_seed, base_dir)
     if (found := data.fingerprint()) != spec.data_fingerprint:
         raise DataError(
             f"data.source {spec.data.source!r} has changed since the runs were planned: fingerprint {found[:12]}, "

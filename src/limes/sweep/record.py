@@ -53,7 +53,7 @@ class FieldRecorder:
         self._keep(model, step)
         return {}
 
-    def arrays(self, model: nn.Module) -> dict[str, NDArray[np.float64]]:
+    def arrays(self, model: nn.Module, *, steps_done: int) -> dict[str, NDArray[np.float64]]:
         """All that was kept, with the state after the last update, which no step follows.
 
         Returns:
@@ -62,8 +62,8 @@ class FieldRecorder:
             diverged has fewer.
         """
         assert self.inputs is not None, "no step was made"
-        if len(self.outputs) == self.spec.training.steps:
-            self._keep(model, len(self.outputs))
+        if steps_done == self.spec.training.steps == len(self.outputs):
+            self._keep(model, steps_done)
         stacked = {name: np.stack([shot[name] for shot in self.snapshots]) for name in self.snapshots[0]}
         return {"outputs": np.stack(self.outputs), **stacked}
 

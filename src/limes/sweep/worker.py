@@ -23,6 +23,7 @@ from limes.core.status import RunStatus
 from limes.spec import RunSpec
 from limes.store import Claim, RunResult, Store
 from limes.sweep.build import build_run
+from limes.sweep.observe import ScaleRecorder
 from limes.sweep.pool import CHECKPOINT_S
 from limes.sweep.record import RECORD, FieldRecorder
 from limes.train import RunTrace, TrainState, train
@@ -82,7 +83,7 @@ class Worker:
         spec = RunSpec.model_validate(claim.spec)
         model, data, optimizer = build_run(spec, base_dir=self.base_dir)
         watch = _Watch(self.store, claim, checkpoint_s=self.checkpoint_s)
-        recorder = FieldRecorder.from_note(spec, self.store.note(RECORD))
+        recorder = FieldRecorder.from_note(spec, self.store.note(RECORD)) or ScaleRecorder.of(spec, data)
         trace = train(
             model,
             data,
@@ -97,7 +98,10 @@ class Worker:
         if trace.status is RunStatus.RUNNING:
             return None
         result = result_of(trace)
-        return result if recorder is None else replace(result, curve={**result.curve, **recorder.arrays(model)})
+        if recorder is None:
+            return result
+        recorded = recorder.arrays(model, steps_done=trace.steps_done)
+        return replace(result, curve={**result.curve, **recorded})
 
     def _saved_state(self, claim: Claim) -> TrainState | None:
         try:
