@@ -26,7 +26,7 @@ MLP = {
         "dtype": "float64",
         "optimizer": {"name": "sgd"},
     },
-    "sizes": [16, 32, 64, 128],
+    "sizes": [32, 64, 128, 256],
     "seeds": [16, 16, 16, 16],
     "limit": "theory",
     # 0.3 in the units of the theory.

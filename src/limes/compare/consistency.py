@@ -17,6 +17,7 @@ from limes.compare.consistency_limit import theory_limit
 from limes.compare.consistency_result import Agreement, Array, ConsistencyResult, Growth, Observable, PathResult
 from limes.compare.consistency_verdict import judge
 from limes.compare.convergence import Convergence, converge
+from limes.compare.regime import Crossover, crossovers
 from limes.compare.scales import size_trend
 from limes.core.errors import DataError
 from limes.core.status import RunStatus
@@ -121,10 +122,20 @@ def _path(
         curves=tuple(np.mean([run["train_loss"] for run in group], axis=0) for group in groups),
         observables=observables,
         growths=growths,
+        crossovers=_crossovers(spec, steps, losses),
         agreement=_agreement(groups, task=store.note(TASK) or ""),
         note=note,
         num_left_out=len(rows) - sum(len(group) for group in groups),
     )
+
+
+def _crossovers(spec: ConsistencySpec, steps: tuple[int, ...], losses: Sequence[Array]) -> tuple[Crossover, ...]:
+    """Ends of the common path; none where too few times were measured, or a loss is not finite."""
+    later = np.array(steps)[1:] if steps[0] == 0 else np.array(steps)
+    curves = [group[:, -len(later) :] for group in losses]
+    if len(later) < 3 or not all(np.isfinite(curve).all() for curve in curves):
+        return ()
+    return crossovers(spec.sizes, later, curves, level=spec.level, generator=np.random.default_rng(0))
 
 
 def _observable(

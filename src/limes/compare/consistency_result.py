@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limes.compare.convergence import Convergence, Power
+from limes.compare.regime import Crossover
 from limes.spec.consistency import ConsistencySpec
 
 Array = NDArray[np.float64]
@@ -95,6 +96,7 @@ class PathResult:
         observables: By name.
         growths: By name.
         agreement: None for a regression.
+        crossovers: Where the common path ends, for every size but the largest.
         note: How the theory's limit was used, or why it was not.
         num_left_out: Networks that diverged or failed.
     """
@@ -109,6 +111,7 @@ class PathResult:
     observables: dict[str, Observable]
     growths: dict[str, Growth]
     agreement: Agreement | None
+    crossovers: tuple[Crossover, ...]
     note: str
     num_left_out: int
 
@@ -153,6 +156,10 @@ def _path(path: PathResult) -> dict[str, Any]:
         "sentence": path.sentence,
         "details": list(path.details),
         "note": path.note,
+        "ends_of_the_path": [
+            {"size": item.size, "step": _finite(item.time), "low": _finite(item.low), "high": _finite(item.high)}
+            for item in path.crossovers
+        ],
         "left_out": path.num_left_out,
         "steps": list(path.steps),
         "probe_loss": [_plain(group.mean(0)) for group in path.losses],
@@ -177,6 +184,10 @@ def _observable(item: Observable) -> dict[str, Any]:
         for name in ("spread", "mean_deviation", "noise", "deviation")
     }
     return {**found, **values}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _plain(values: Array) -> Any:

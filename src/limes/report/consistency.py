@@ -4,6 +4,7 @@ from pathlib import Path
 
 from limes.compare.consistency_result import ConsistencyResult, PathResult
 from limes.compare.convergence import Power
+from limes.compare.regime import words_of
 from limes.report.consistency_figures import (
     agreement_figure,
     deviation_figure,
@@ -14,7 +15,7 @@ from limes.report.consistency_figures import (
     power_figure,
     quantile_figure,
 )
-from limes.report.page import Block, Card, Cards, Cell, Folded, Grid, Page, Section, Table, write_page
+from limes.report.page import Block, Card, Cards, Cell, Folded, Grid, Page, Section, Table, Text, write_page
 from limes.report.tables import flat_table
 
 TONES = {"consistent": "good", "lazy": "bad", "unstable": "bad", "inconsistent": "bad", "undecided": "open"}
@@ -80,6 +81,10 @@ def _section(result: ConsistencyResult, path: PathResult, index: int) -> Section
             distance_figure(spec, path, fields, title=other[0], y_title=other[1]),
         )
         blocks.append(Grid(figures=pair))
+    if path.crossovers:
+        lines = tuple(words_of(item, axis=spec.axis, last=path.steps[-1]) for item in path.crossovers)
+        heading = "Where the common path ends: when a doubled size gains as much loss as a doubled time"
+        blocks.insert(1, Text(lines=lines, heading=heading, bullets=True))
     if path.agreement is not None:
         blocks.append(agreement_figure(spec, path))
     if fields:
