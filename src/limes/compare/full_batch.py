@@ -6,17 +6,17 @@ from limes.spec.training import OptimizerSpec, TrainingSpec
 
 
 class FullBatch:
-    """A regression whose every batch is all of it; what it validates on too, as nothing here is about generalization.
+    """A task whose every batch is all of it; what it validates on too, as nothing here is about generalization.
 
     Args:
         inputs: (P, ...), samples first.
-        targets: (P, num_outputs).
+        targets: (P, num_outputs), or what the loss of another task takes.
+        task: Key of `limes.train.loss.LOSSES`.
     """
 
-    task = "regression"
-
-    def __init__(self, inputs: Tensor, targets: Tensor) -> None:
+    def __init__(self, inputs: Tensor, targets: Tensor, *, task: str = "regression") -> None:
         self.full = inputs, targets
+        self.task = task
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """All samples, at every step."""

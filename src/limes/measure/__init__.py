@@ -10,6 +10,7 @@ from limes.measure.edge_probe import EdgeProbe
 from limes.measure.features import dead_units, effective_rank, preactivation_statistics, rank_residual, token_similarity
 from limes.measure.hessian import hessian_operator
 from limes.measure.hessian_spectrum import SpectralDensity, Trace, hessian_density, hessian_trace
+from limes.measure.joint_spectrum import JointSpectrum, KernelBlock, measure_joint_spectrum
 from limes.measure.kernels import (
     centered_alignment,
     empirical_ntk,
@@ -31,6 +32,7 @@ from limes.measure.shrinkage import effective_shrinkage
 from limes.measure.spectrum import SourceCapacity, Spectrum, fit_source_capacity, measure_spectrum
 from limes.measure.spikes import find_spikes
 from limes.measure.stability import EdgeOfStability, edge_of_stability
+from limes.measure.tangent import tangent_operator
 from limes.measure.updates import TensorUpdate, second_order_ratios, split_updates
 from limes.measure.weight_spectra import weight_spectrum
 from limes.measure.writers import JsonLines, TensorBoard, WandB, Writer
@@ -75,6 +77,8 @@ DIAGNOSTICS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         "hessian_density": hessian_density,
         "edge_of_stability": edge_of_stability,
         "measure_spectrum": measure_spectrum,
+        "measure_joint_spectrum": measure_joint_spectrum,
+        "tangent_operator": tangent_operator,
         "fit_source_capacity": fit_source_capacity,
     }
 )
@@ -83,7 +87,9 @@ __all__ = [
     "DIAGNOSTICS",
     "EdgeOfStability",
     "EdgeProbe",
+    "JointSpectrum",
     "JsonLines",
+    "KernelBlock",
     "Monitor",
     "MonitorProbe",
     "Recording",
@@ -121,6 +127,7 @@ __all__ = [
     "lr_sensitivity",
     "main_tensor",
     "max_median_ratio",
+    "measure_joint_spectrum",
     "measure_spectrum",
     "official_kurtosis",
     "official_max_median_ratio",
@@ -132,6 +139,7 @@ __all__ = [
     "second_order_ratios",
     "sharpness",
     "split_updates",
+    "tangent_operator",
     "target_alignment",
     "token_similarity",
     "update_sizes",

@@ -133,7 +133,7 @@ def empirical_ntk(
     >>> empirical_ntk(nn.Linear(2, 1, bias=False), torch.tensor([[1.0, 0.0], [1.0, 2.0]])).tolist()
     [[1.0, 1.0], [1.0, 5.0]]
     """
-    weights = _weights(model, parameter_weights)
+    weights = trainable_weights(model, parameter_weights)
     if block_size < 1:
         raise SpecError(f"block_size {block_size}: expected at least 1")
     if method not in ("vmap", "loop"):
@@ -153,6 +153,24 @@ def empirical_ntk(
         rows.append(row)
     kernel = torch.cat([torch.cat(row, 1) for row in rows])
     return kernel.diagonal(dim1=2, dim2=3).mean(2) if trace_outputs else kernel
+
+
+def trainable_weights(model: nn.Module, given: Mapping[str, float] | None) -> dict[str, float]:
+    """The given factors of trainable parameters, 1 where absent.
+
+    Raises:
+        SpecError: A factor is for none of them.
+
+    Source: limes.
+
+    >>> trainable_weights(nn.Linear(1, 1), {"bias": 0.5})
+    {'weight': 1.0, 'bias': 0.5}
+    """
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    unknown = [name for name in given or {} if name not in names]
+    if unknown:
+        raise SpecError(f"parameter_weights for {unknown}: expected names among {', '.join(names)}")
+    return {name: float((given or {}).get(name, 1.0)) for name in names}
 
 
 def centered_alignment(kernel1: Tensor, kernel2: Tensor) -> float:
@@ -237,14 +255,6 @@ def _flat(name: str, outputs: dict[str, Tensor]) -> Tensor:
 def _gram(rows: Tensor) -> Tensor:
     wide = rows.to(torch.float64)
     return wide @ wide.T
-
-
-def _weights(model: nn.Module, given: Mapping[str, float] | None) -> dict[str, float]:
-    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    unknown = [name for name in given or {} if name not in names]
-    if unknown:
-        raise SpecError(f"parameter_weights for {unknown}: expected names among {', '.join(names)}")
-    return {name: float((given or {}).get(name, 1.0)) for name in names}
 
 
 def _vmap_jacobian(model: nn.Module, inputs: Tensor, names: list[str]) -> Jacobian:

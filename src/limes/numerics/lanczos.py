@@ -119,6 +119,44 @@ def lanczos_quadrature(product: Product, start: Tensor, num_steps: int) -> tuple
         (k,) nodes and (k,) weights, float64; weights are non-negative and sum to 1, and moments up to 2k - 1 of
         start' A^m start / start' start are exact.
     """
+    nodes, vectors = torch.linalg.eigh(_lanczos_matrix(product, start, num_steps))
+    return nodes, vectors[0] ** 2
+
+
+Rule = tuple[Tensor, Tensor]
+
+
+def lanczos_bracket(product: Product, start: Tensor, num_steps: int) -> tuple[Rule, Rule]:
+    """Two quadratures of a positive operator's spectral measure at `start` whose errors have opposite signs.
+
+    Args:
+        product: From (n,) to (n,), symmetric, positive semidefinite.
+        start: (n,), not zero.
+        num_steps: Products, at least 2.
+
+    Returns:
+        (nodes, weights) of Gauss, below the integral of every function whose even derivatives are positive; and of
+        Gauss-Radau with a node at 0, above it where the odd ones are negative, as for exp(-t x) and for (1 - x)^(2 t)
+        up to x = 1. The two are one where the Krylov space ends.
+
+    Source: Golub & Meurant, Matrices, Moments and Quadrature, chapter 6.
+    """
+    matrix = _lanczos_matrix(product, start, num_steps)
+    nodes, vectors = torch.linalg.eigh(matrix)
+    gauss = nodes.clamp_min(0.0), vectors[0] ** 2
+    size = len(matrix)
+    if size < max(min(num_steps, start.numel()), 2) or size == start.numel():
+        return gauss, gauss
+    matrix = matrix.clone()
+    corner = torch.zeros(size - 1, dtype=torch.float64)
+    corner[-1] = matrix[-1, -2] ** 2
+    matrix[-1, -1] = torch.linalg.solve(matrix[:-1, :-1], corner)[-1]
+    nodes, vectors = torch.linalg.eigh(matrix)
+    return gauss, (nodes.clamp_min(0.0), vectors[0] ** 2)
+
+
+def _lanczos_matrix(product: Product, start: Tensor, num_steps: int) -> Tensor:
+    """The operator in the orthonormal basis of the Krylov space of `start`, float64."""
     basis = [start / start.norm()]
     images: list[Tensor] = []
     while True:
@@ -130,8 +168,7 @@ def lanczos_quadrature(product: Product, start: Tensor, num_steps: int) -> tuple
             break
         basis.append(direction)
     small = (torch.stack(basis) @ torch.stack(images).T).double()
-    nodes, vectors = torch.linalg.eigh(0.5 * (small + small.T))
-    return nodes, vectors[0] ** 2
+    return 0.5 * (small + small.T)
 
 
 def _orthogonal(vector: Tensor, basis: Tensor) -> Tensor | None:

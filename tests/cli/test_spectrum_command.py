@@ -1,0 +1,21 @@
+"""`limes spectrum`: flags that do not go together end in one sentence, before anything is trained."""
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--batch", "b.pt"], "belong to --module"),
+        (["--module", "nowhere.py:build"], "needs --batch"),
+        (["--module", "nowhere.py:build", "--batch", "b.pt"], "no such file"),
+        (["--samples", "10"], "at least 50"),
+        (["--data", "corpus", "--widths", "20"], "multiples of 16"),
+        (["--data", "corpus", "--parametrizations", "nobody"], "unknown"),
+        (["--data", "nothing"], "expected digits"),
+    ],
+)
+def test_bad_flags(limes, flags, words, tmp_path) -> None:
+    done = limes("spectrum", *flags, "--out", str(tmp_path / "page.html"))
+    assert done.code == 2 and words in done.err and "Traceback" not in done.err
+    assert not (tmp_path / "page.html").exists()
