@@ -92,7 +92,7 @@ def test_ends_of_the_path_scale_as_the_two_bottlenecks_say() -> None:
 def test_beginnings_and_ends_outside_the_run() -> None:
     t, rng = np.geomspace(1, 100, 20), np.random.default_rng(0)
     early = crossovers([8, 16], t, [np.ones((3, 1)) / t, 0.999 * np.ones((3, 1)) / t], generator=rng)[0]
-    assert math.isinf(early.time) and "to the end of the run" in words_of(early, axis="width", last=100)
+    assert math.isinf(early.time) and "as far as can be told" in words_of(early, axis="width", last=100)
     late = crossovers([8, 16], t, [np.ones((3, 20)), 0.5 * np.ones((3, 20))], generator=rng)[0]
     assert late.time == late.high == 0 and "from the beginning" in words_of(late, axis="width", last=100)
 

@@ -217,13 +217,13 @@ def words_of(crossover: Crossover, *, axis: str, last: float, unit: Callable[[fl
     """One sentence for a person.
 
     >>> words_of(Crossover(size=32, time=math.inf, low=90.0, high=math.inf), axis="width", last=200)
-    'width 32: time-limited to the end of the run (step 200)'
+    'width 32: time-limited as far as can be told (step 200)'
     """
     name = f"{axis} {crossover.size:g}"
     if crossover.time == 0:
         return f"{name}: width-limited from the beginning"
     if math.isinf(crossover.time):
-        return f"{name}: time-limited to the end of the run (step {unit(last)})"
+        return f"{name}: time-limited as far as can be told (step {unit(last)})"
     high = "beyond the run" if math.isinf(crossover.high) else unit(crossover.high)
     return (
         f"{name}: time-limited up to step {unit(crossover.time)} ({unit(crossover.low)} to {high}), then {axis}-limited"

@@ -82,7 +82,7 @@ def _section(result: ConsistencyResult, path: PathResult, index: int) -> Section
         )
         blocks.append(Grid(figures=pair))
     if path.crossovers:
-        lines = tuple(words_of(item, axis=spec.axis, last=path.steps[-1]) for item in path.crossovers)
+        lines = tuple(words_of(item, axis=spec.axis, last=path.steps[-1] / 2) for item in path.crossovers)
         heading = "Where the common path ends: when a doubled size gains as much loss as a doubled time"
         blocks.insert(1, Text(lines=lines, heading=heading, bullets=True))
     if path.agreement is not None:
