@@ -23,6 +23,19 @@ def test_sharpening_fades_in_the_lazy_parametrization(study) -> None:
     assert study.fades("ntk", "sgd") and not study.at_the_edge("ntk", "sgd")
 
 
+def test_curvature_follows_one_path_in_mup_and_not_in_the_lazy_parametrization(study) -> None:
+    """Super consistency, by a slow second computation of the distance between the widths' paths."""
+    spread = {name: study.spread(name, "sgd") for name in ("mup", "ntk", "standard")}
+    assert spread["mup"][0] < 0.5 * spread["ntk"][0], spread
+    assert spread["mup"][1] < 0.5 * spread["standard"][1], spread
+    ratios = [curve.ratio for curve in study.of("ntk", "sgd")]
+    apart = [max(values) - min(values) for values in zip(*ratios)]
+    assert spread["ntk"][0] == pytest.approx(sum(apart) / len(apart))
+    losses = [curve.loss / curve.loss[0] for curve in study.of("mup", "sgd")]
+    apart = [max(values) - min(values) for values in zip(*losses)]
+    assert spread["mup"][1] == pytest.approx(sum(apart) / len(apart))
+
+
 def test_without_a_width_rule_neither_holds(study) -> None:
     """The mutant: one learning rate for all widths starts a wide network far beyond its limit."""
     ratios = [curve.ratio[0] for curve in study.of("standard", "sgd")]

@@ -146,14 +146,16 @@ def _show(
     trends: Any = None,
     brief: bool = False,
 ) -> None:
-    from limes.measure.health import health_rows
+    from limes.measure.health import Level, health_rows
 
     judged = {name: health_rows(values) for name, values in found.items()}
     if report is not None:
         from limes.report.health import write_health_report
 
-        name = list(found)[-1]
-        write_health_report(report, judged[name], found[name], subject=name, logs=logs, trends=trends)
+        # Of runs that are equally bad the last, which is the largest.
+        name = max(reversed(judged), key=lambda one: sum(row.level is Level.DANGER for row in judged[one]))
+        subject = f"{name} (the worst of {len(judged)} runs)" if brief else name
+        write_health_report(report, judged[name], found[name], subject=subject, logs=logs, trends=trends)
     if as_json:
         print(json.dumps(_as_json(found, judged, trends or {}, logs or {}), indent=1, allow_nan=False))
         return

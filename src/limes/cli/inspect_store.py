@@ -143,7 +143,8 @@ def _choose(folder: Path, rows: Sequence[SweepRow], where: str | None) -> list[S
             f"{sum(row.loss is None for row in finished)} of them diverged); a diverged one is chosen with "
             "--where log2_lr=..."
         )
-    return list({row.key: row for row in chosen}.values())
+    # The run of the base size stands in several panels: it is trained once and counts in each.
+    return chosen
 
 
 def _equal(value: object, text: str) -> bool:
@@ -166,7 +167,7 @@ def _watched(
     files = {
         row.key: folder / CACHE / f"{row.key}-{every[row.key]}{'-curvature' if curvature else ''}.jsonl" for row in rows
     }
-    missing = [row for row in rows if not files[row.key].exists()]
+    missing = list({row.key: row for row in rows if not files[row.key].exists()}.values())
     seconds = sum((row.wall_seconds or 0.0) * (1 + STEPS_PER_MEASUREMENT / every[row.key]) for row in missing)
     if missing and not silent:
         typer.echo(

@@ -15,6 +15,7 @@ from limes.cli.consistency import consistency
 from limes.cli.doctor import doctor
 from limes.cli.edge import edge
 from limes.cli.export import export
+from limes.cli.failures import failures
 from limes.cli.fit import fit
 from limes.cli.gallery import gallery
 from limes.cli.init import init
@@ -71,6 +72,7 @@ for command in (
     init,
     inspect,
     edge,
+    failures,
     spectrum,
     gallery,
     export,

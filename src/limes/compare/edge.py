@@ -92,6 +92,19 @@ class EdgeStudy:
         growth = [curve.growth for curve in self.of(parametrization, optimizer)]
         return bool(np.all(np.diff(growth) < 0)) and growth[-1] < 0.5 * growth[0]
 
+    def spread(self, parametrization: str, optimizer: str) -> tuple[float, float]:
+        """How far the paths of different widths are apart: of the ratio, and of the loss in units of the first.
+
+        Largest less smallest over the widths, averaged over the steps that all of them made. Where it is small, a wide
+        network has the curvature and loss of a narrow one at the same step (super consistency, arXiv:2402.17457).
+        """
+        curves = self.of(parametrization, optimizer)
+        measured, made = (min(len(values) for values in many) for many in zip(*((c.ratio, c.loss) for c in curves)))
+        ratio = np.stack([curve.ratio[:measured] for curve in curves])
+        loss = np.stack([curve.loss[:made] / curve.loss[0] for curve in curves])
+        known = np.isfinite(ratio).all(0)
+        return float(np.ptp(ratio[:, known], axis=0).mean()), float(np.ptp(loss, axis=0).mean())
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON: settings, and each curve with NaN as null."""
         return {
@@ -99,6 +112,15 @@ class EdgeStudy:
             "num_samples": self.num_samples,
             "num_steps": self.num_steps,
             "seed": self.seed,
+            "spread": [
+                {
+                    "parametrization": name,
+                    "optimizer": kind,
+                    "ratio": _plain(self.spread(name, kind)[0]),
+                    "loss": _plain(self.spread(name, kind)[1]),
+                }
+                for name, kind in dict.fromkeys((c.parametrization, c.optimizer) for c in self.curves)
+            ],
             "curves": [
                 {
                     "parametrization": curve.parametrization,

@@ -12,8 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacrev, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from limes.core.errors import SpecError
+from limes.measure.activations import unchanged
 
 Jacobian = dict[str, Tensor]
 Method = Literal["vmap", "loop"]
@@ -46,7 +48,7 @@ def feature_kernels(
     """
     if side not in ("output", "input"):
         raise SpecError(f"side {side!r}: expected 'output' or 'input'")
-    with torch.no_grad(), _captured(model, layers, len(inputs), side=side) as outputs:
+    with torch.no_grad(), unchanged(model), _captured(model, layers, len(inputs), side=side) as outputs:
         model(inputs)
     return {name: _gram(_flat(name, outputs)) / _flat(name, outputs).shape[1] for name in layers}
 
@@ -83,7 +85,7 @@ def gradient_kernels(
     >>> gradient_kernels(net, torch.ones(1, 2), layers=["0"])["0"].item()
     5.0
     """
-    with torch.enable_grad(), _captured(model, layers, len(inputs)) as outputs:
+    with torch.enable_grad(), unchanged(model), _captured(model, layers, len(inputs)) as outputs:
         # A leaf that asks for gradients, so that layers in front of the first parameter have them too.
         start = inputs.detach().clone().requires_grad_() if inputs.is_floating_point() else inputs
         result = model(start)
@@ -141,16 +143,18 @@ def empirical_ntk(
     jacobian = _vmap_jacobian if method == "vmap" else _loop_jacobian
     names = [name for name, weight in weights.items() if weight != 0.0]
     rows: list[list[Tensor]] = []
-    for i, block in enumerate(inputs.split(block_size)):
-        left = jacobian(model, block, names)
-        row: list[Tensor] = []
-        for j, other in enumerate((inputs if inputs2 is None else inputs2).split(block_size)):
-            if inputs2 is None and j < i:
-                row.append(rows[j][i].transpose(0, 1).transpose(2, 3))
-                continue
-            right = left if inputs2 is None and i == j else jacobian(model, other, names)
-            row.append(_contract(left, right, weights))
-        rows.append(row)
+    # Fused attention has no batching rule: vmap would run it sample by sample, and warn.
+    with unchanged(model), sdpa_kernel(SDPBackend.MATH):
+        for i, block in enumerate(inputs.split(block_size)):
+            left = jacobian(model, block, names)
+            row: list[Tensor] = []
+            for j, other in enumerate((inputs if inputs2 is None else inputs2).split(block_size)):
+                if inputs2 is None and j < i:
+                    row.append(rows[j][i].transpose(0, 1).transpose(2, 3))
+                    continue
+                right = left if inputs2 is None and i == j else jacobian(model, other, names)
+                row.append(_contract(left, right, weights))
+            rows.append(row)
     kernel = torch.cat([torch.cat(row, 1) for row in rows])
     return kernel.diagonal(dim1=2, dim2=3).mean(2) if trace_outputs else kernel
 

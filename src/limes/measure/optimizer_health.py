@@ -126,8 +126,8 @@ def gradient_size_signs(
         stepped: As for `gradient_health`.
 
     Returns:
-        "gradient_rms/parameter" and, where the gradient is more than rounding, "gradient_over_eps/parameter" and
-        "gradient_surprise/parameter".
+        "gradient_rms/parameter" and, where the gradient is more than rounding, "gradient_over_eps/parameter" and, of
+        matrices, "gradient_surprise/parameter".
 
     Source: arXiv:2309.14322, section 3.4; arXiv:2304.13013, section 3.
 
@@ -136,6 +136,7 @@ def gradient_size_signs(
     {'gradient_rms/weight': 2.0}
     """
     signs: dict[str, float] = {}
+    matrices = {name for name, parameter in model.named_parameters() if parameter.dim() >= 2}
     health = gradient_health(model, optimizer, gradients=gradients, stepped=stepped)
     largest = max((gradient.denominator for gradient in health.values()), default=0.0)
     rounding = {name: ROUNDING * torch.finfo(parameter.dtype).eps for name, parameter in model.named_parameters()}
@@ -146,7 +147,8 @@ def gradient_size_signs(
             continue
         if gradient.over_eps is not None:
             signs[f"gradient_over_eps/{name}"] = gradient.over_eps
-        if gradient.surprise is not None:
+        # The few entries of a gain or a bias make a noisy mean.
+        if gradient.surprise is not None and name in matrices:
             signs[f"gradient_surprise/{name}"] = gradient.surprise
     return signs
 

@@ -58,7 +58,9 @@ def _sentence(study: EdgeStudy, name: str, kind: str) -> str:
         found = f"widths differ (ratio {late} at widths {widths})"
     else:
         found = f"all widths are alike, away from the edge (ratio {late} at widths {widths}); more steps may tell"
-    return f"{name} with {OPTIMIZERS.get(kind, kind)}: {found}."
+    ratio, loss = study.spread(name, kind)
+    apart = f"on average the ratio of the widths is {ratio:.2f} apart, their loss {loss:.2f} of the first"
+    return f"{name} with {OPTIMIZERS.get(kind, kind)}: {found}; {apart}."
 
 
 def _blocks(study: EdgeStudy, kind: str) -> tuple[Block, ...]:
