@@ -244,6 +244,7 @@ def test_finished_runs_are_trained_once_more_and_end_as_recorded(
         assert "update_ratio/readout.weight" in entry["values"]
     trends = {row["sign"]: row for row in found["trends"]}
     assert trends["kurtosis, mup over width"]["target"] == 512, "the study's own target"
+    assert found["lr_sensitivity"] == [], "two rates are no grid"
     assert "ended differently" not in outcome.err
     assert "Over time" in (folder / "health.html").read_text()
 

@@ -1,7 +1,9 @@
 """Curvature: products, eigenvalues, trace and density against dense Hessians; stability limits against real steps."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor, nn
 from torch.autograd.functional import hessian
 from torch.func import functional_call
@@ -143,6 +145,23 @@ def test_the_sign_is_right_where_power_iteration_fails() -> None:
             vector = operator.product(vector / vector.norm())
             rayleigh = torch.dot(vector, operator.product(vector)) / vector.square().sum()
     assert rayleigh.item() == pytest.approx(-1.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_sharpness_is_that_of_arpack_on_the_same_products(name: str) -> None:
+    model, batch = made(name)
+    with hessian_operator(model, squared, batch) as hessian:
+        shape = (hessian.num_params, hessian.num_params)
+
+        def product(vector: np.ndarray) -> np.ndarray:
+            return hessian.product(torch.from_numpy(vector.ravel())).numpy()
+
+        operator = LinearOperator(shape, matvec=product, dtype=np.float64)
+        expected = eigsh(operator, k=1, which="LA", tol=1e-6, v0=np.ones(shape[0]), return_eigenvectors=False)[0]
+        products = hessian.num_products
+    found = sharpness(model, squared, batch, tolerance=1e-6)
+    assert found.value == pytest.approx(expected, rel=1e-6)
+    assert found.num_products <= products
 
 
 def test_a_warm_start_saves_products() -> None:

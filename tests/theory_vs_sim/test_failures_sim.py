@@ -13,6 +13,8 @@ pytestmark = pytest.mark.sim
 
 # Remedies that act later than the sign: on weights and logits once they have moved, on the gradient that has surprised.
 STILL_IN_DANGER = {
+    # The epsilon of the base is coarse as it is; the remedy keeps it from becoming coarser.
+    ("epsilon", "epsilon by the parametrization"),
     ("output_logits", "weight decay"),
     ("output_logits", "z-loss"),
     ("louder_gradient", "gradient clipping"),

@@ -12,6 +12,7 @@ from limes.cli import options
 from limes.core.errors import DataError, SpecError
 
 if TYPE_CHECKING:
+    from limes.compare.sensitivity import SizeSensitivity
     from limes.measure.health import HealthRow
 
 
@@ -76,7 +77,7 @@ def inspect(
 def _inspect_store(
     folder: Path, where: str | None, at: str | None, *, curvature: bool, report: Path | None, as_json: bool
 ) -> None:
-    from limes.cli.inspect_store import inspect_finished, inspect_interrupted, trend_groups
+    from limes.cli.inspect_store import inspect_finished, inspect_interrupted, sensitivities, trend_groups
 
     goal = options.parse_sizes(at, flag="--at") if at else {}
     found = {} if where else inspect_interrupted(folder, curvature=curvature, silent=as_json)
@@ -93,7 +94,15 @@ def _inspect_store(
     for run in runs:
         if run.remark:
             typer.echo(f"{run.label}: {run.remark}", err=True)
-    _show(found | last, report=report, as_json=as_json, logs=logs, trends=trends, brief=len(found | last) > 1)
+    _show(
+        found | last,
+        report=report,
+        as_json=as_json,
+        logs=logs,
+        trends=trends,
+        sensitivity=sensitivities(folder),
+        brief=len(found | last) > 1,
+    )
 
 
 def _inspect_logs(targets: Sequence[str], at: str | None, *, report: Path | None, as_json: bool) -> None:
@@ -144,6 +153,7 @@ def _show(
     as_json: bool,
     logs: Any = None,
     trends: Any = None,
+    sensitivity: Sequence["SizeSensitivity"] = (),
     brief: bool = False,
 ) -> None:
     from limes.measure.health import Level, health_rows
@@ -155,9 +165,13 @@ def _show(
         # Of runs that are equally bad the last, which is the largest.
         name = max(reversed(judged), key=lambda one: sum(row.level is Level.DANGER for row in judged[one]))
         subject = f"{name} (the worst of {len(judged)} runs)" if brief else name
-        write_health_report(report, judged[name], found[name], subject=subject, logs=logs, trends=trends)
+        write_health_report(
+            report, judged[name], found[name], subject=subject, logs=logs, trends=trends, sensitivity=sensitivity
+        )
     if as_json:
-        print(json.dumps(_as_json(found, judged, trends or {}, logs or {}), indent=1, allow_nan=False))
+        content = _as_json(found, judged, trends or {}, logs or {})
+        content["lr_sensitivity"] = [_sensitivity_json(one) for one in sensitivity]
+        print(json.dumps(content, indent=1, allow_nan=False))
         return
     for name, rows in judged.items():
         _print(name, rows, brief=brief)
@@ -165,6 +179,9 @@ def _show(
             typer.echo(f"  {sign} was first in danger at step {step}{f', {place}' if place else ''}")
     for sign, (_, crossing) in (trends or {}).items():
         typer.echo(f"{sign}: {crossing.sentence}")
+    for one in sensitivity:
+        place = f"{one.parametrization}, {one.axis} {one.size}"
+        typer.echo(f"learning-rate sensitivity, {place}: {_sensitivity(one)}")
     if report is not None:
         typer.echo(f"{report} written")
 
@@ -189,7 +206,7 @@ def _as_json(
     judged: Mapping[str, Any],
     trends: Mapping[str, Any],
     logs: Mapping[str, Any],
-) -> Any:
+) -> dict[str, Any]:
     return {
         "inspected": [
             {
@@ -201,6 +218,30 @@ def _as_json(
             for name, values in found.items()
         ],
         "trends": [_trend_json(sign, trend, crossing) for sign, (trend, crossing) in trends.items()],
+    }
+
+
+def _sensitivity(one: "SizeSensitivity") -> str:
+    """In words; every value belongs to its grid."""
+    grid = one.by_seed[0]
+    rates = f"{grid.num_runs} rates from {grid.lowest_lr:.3g} to {grid.highest_lr:.3g}, {len(one.by_seed)} seeds"
+    if math.isnan(one.value):
+        return f"a seed did not train at any rate ({rates})"
+    return f"{one.value:.4g} ({rates}, {one.num_diverged} runs diverged)"
+
+
+def _sensitivity_json(one: "SizeSensitivity") -> dict[str, Any]:
+    grid = one.by_seed[0]
+    return {
+        "axis": one.axis,
+        "parametrization": one.parametrization,
+        "size": one.size,
+        "value": _finite(one.value),
+        "num_seeds": len(one.by_seed),
+        "num_rates": grid.num_runs,
+        "lowest_lr": grid.lowest_lr,
+        "highest_lr": grid.highest_lr,
+        "num_diverged": one.num_diverged,
     }
 
 

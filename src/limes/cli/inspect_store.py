@@ -10,6 +10,7 @@ import typer
 from limes.cli.console import ShareProgress, clock
 from limes.cli.inputs import parse_pairs
 from limes.compare.scales import MIN_SIZES
+from limes.compare.sensitivity import SizeSensitivity, sweep_sensitivity
 from limes.core.errors import DataError, SpecError, StoreError
 from limes.core.status import RunStatus
 from limes.measure.writers import JsonLines, read_json_lines
@@ -107,6 +108,12 @@ def trend_groups(runs: Sequence[InspectedRun]) -> list[tuple[str, str, list[Insp
         for (parametrization, axis), members in groups.items()
         if len({run.row.size for run in members}) >= MIN_SIZES
     ]
+
+
+def sensitivities(folder: Path) -> list[SizeSensitivity]:
+    """Learning-rate sensitivity of every size, which the recorded losses alone give."""
+    with Store.open(folder, read_only=True) as store:
+        return sweep_sensitivity(store.rows())
 
 
 def _base_dir(store: Store) -> Path | None:

@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from limes.compare.scales import Crossing, ScaleTrend
+from limes.compare.sensitivity import SizeSensitivity
 from limes.measure.health import SIGNS, HealthRow, Level, first_alarms
 from limes.report.curves import file_stem
 from limes.report.dynamics import Line, line_figure
@@ -27,6 +28,7 @@ def write_health_report(
     subject: str,
     logs: Mapping[str, Log] | None = None,
     trends: Mapping[str, tuple[ScaleTrend, Crossing]] | None = None,
+    sensitivity: Sequence[SizeSensitivity] = (),
 ) -> None:
     """Write one HTML page that opens offline.
 
@@ -37,11 +39,13 @@ def write_health_report(
         subject: What was inspected, as the page calls it.
         logs: Measurements over time, by run.
         trends: Signs against size.
+        sensitivity: Of the learning rate, by size.
 
     Raises:
         StoreError: The file cannot be written.
     """
-    write_page(health_page(rows, values, subject=subject, logs=logs, trends=trends), path)
+    page = health_page(rows, values, subject=subject, logs=logs, trends=trends, sensitivity=sensitivity)
+    write_page(page, path)
 
 
 def health_page(
@@ -51,11 +55,16 @@ def health_page(
     subject: str,
     logs: Mapping[str, Log] | None = None,
     trends: Mapping[str, tuple[ScaleTrend, Crossing]] | None = None,
+    sensitivity: Sequence[SizeSensitivity] = (),
 ) -> Page:
     """The same page, not yet rendered."""
     sections = [Section(anchor="signs", title="Signs", blocks=_sign_blocks(rows))]
     if trends:
         sections.append(Section(anchor="scales", title="Across scales", blocks=_trend_blocks(trends)))
+    if sensitivity:
+        sections.append(
+            Section(anchor="rates", title="Learning-rate sensitivity", blocks=(_sensitivity_table(sensitivity),))
+        )
     if logs and any(len(log) > 1 for log in logs.values()):
         sections.append(Section(anchor="time", title="Over time", blocks=(_alarm_table(logs), _time_grid(rows, logs))))
     sections.append(Section(anchor="places", title="Where", blocks=_place_blocks(rows, values)))
@@ -218,6 +227,31 @@ def _bars(sign: str, found: Sequence[tuple[str, float]]) -> Figure:
         table=Table(name=file_stem(sign), columns=("where", sign), rows=tuple(found)),
         caption=SIGNS[sign].threshold,
         height=110 + 20 * len(found),
+    )
+
+
+def _sensitivity_table(sensitivity: Sequence[SizeSensitivity]) -> Table:
+    rows = tuple(
+        (
+            one.parametrization,
+            one.axis,
+            one.size,
+            None if math.isnan(one.value) else one.value,
+            len(one.by_seed),
+            one.by_seed[0].num_runs,
+            one.by_seed[0].lowest_lr,
+            one.by_seed[0].highest_lr,
+            one.num_diverged,
+        )
+        for one in sensitivity
+    )
+    columns = ("parametrization", "axis", "size", "sensitivity", "seeds", "rates", "lowest rate", "highest rate")
+    return Table(
+        name="lr-sensitivity",
+        columns=(*columns, "diverged runs"),
+        rows=rows,
+        caption="Mean over the rates that all sizes of a panel have of min(loss, initial loss) less the best. Diverged "
+        "runs count as the initial loss; a dash where a seed trained at no rate.",
     )
 
 

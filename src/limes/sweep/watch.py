@@ -60,7 +60,7 @@ def watch_run(
         probes.append(
             EdgeProbe(
                 optimizer,
-                objective.plain,
+                objective,
                 every=every,
                 batch=data.validation()[0],
                 tolerance=1e-2,
