@@ -15,14 +15,12 @@ from cycler import cycler
 from limes.theory.dynamics import (
     MLPProblem,
     Observable,
-    ResNetProblem,
     SpinGlassProblem,
     finite_width_covariance,
     initial_weights,
     solve_dmft_alternating,
     solve_dmft_linear,
     solve_dmft_mlp,
-    solve_dmft_resnet,
     solve_dmft_two_layer,
     solve_gradient_independence,
     solve_learning_rule,
@@ -111,15 +109,8 @@ def special_cases() -> None:
     picture("dmft_alternating", checked, x="update", y="training loss")
 
 
-def depth_and_width() -> None:
-    base = problem(inputs=problem().inputs[:3], targets=[-1.0, 1.0, 1.0], num_times=16)
-    fields = {"inputs": base.inputs, "targets": base.targets, "activation": "tanh", "gamma0": 1.0, "lr": 0.3}
+def finite_width() -> None:
     t = np.arange(16)
-    curves = []
-    for depth in (16, 4, 2, 1):
-        stated = ResNetProblem(depth=depth, num_times=16, **fields)
-        curves.append((f"{depth} blocks", t, solve_dmft_resnet(stated, num_particles=2048).loss))
-    picture("dmft_resnet", curves, x="update", y="training loss")
     stated = problem(num_times=16)
     watched = [Observable(kind="output", time=s, sample=0) for s in range(1, 16)]
     predicted = np.diag(finite_width_covariance(stated, watched, num_particles=512))
@@ -147,5 +138,5 @@ def spin_glass() -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    for draw in (spin_glass, special_cases, learning, depth_and_width):
+    for draw in (spin_glass, special_cases, learning, finite_width):
         draw()

@@ -6,7 +6,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from limes.compare.gallery import GALLERY, Picture, Reading, easy_hard, kernels, lazy_rich
+from limes.compare.gallery import (
+    GALLERY,
+    Picture,
+    Reading,
+    adaptive_kernel,
+    bottlenecks,
+    covariance_sde,
+    easy_hard,
+    edge,
+    frontier,
+    kernels,
+    lazy_rich,
+    rank_collapse,
+    resnet_depth,
+)
 from limes.compare.gallery.picture import points, power_guide
 
 
@@ -86,3 +100,88 @@ def test_pieces():
         and not replace(reading, expected=1.2).agrees
         and replace(reading, half_width=None).agrees is None
     )
+
+
+def test_bottlenecks():
+    picture = drawn("bottlenecks")
+    for name in ("time", "width", "samples"):
+        reading = picture.reading(bottlenecks.EXPONENT.format(name))
+        assert reading.measured == pytest.approx(reading.expected, abs=0.01)
+    # The walls: a narrow learner leaves the curve of the unlimited one, and ends far above it.
+    free, *limited = (curve.y for curve in picture.panels[0].curves[:5])
+    assert limited[0][-1] > 10 * free[-1] and limited[3][12] < 1.1 * free[12]
+    simulated = picture.panels[2].curves
+    for theory, points_ in zip(simulated[::2], simulated[1::2], strict=True):
+        wide = 2.0 * (points_.high - points_.y)
+        assert (np.abs(points_.y - theory.y) <= wide + 0.1 * theory.y).all()
+    # The mutant: the theory of twice the width does not fit the narrowest learner.
+    assert abs(simulated[1].y[-1] - simulated[2].y[-1]) > 2.0 * (simulated[1].high - simulated[1].y)[-1]
+
+
+def test_frontier():
+    picture = drawn("frontier")
+    for name in (frontier.LOSS, frontier.WIDTH):
+        reading = picture.reading(name)
+        assert reading.measured == pytest.approx(reading.expected, abs=0.01)
+    *single, best = picture.panels[0].curves
+    for curve in single:
+        inside = (curve.x >= best.x[0]) & (curve.x <= best.x[-1])
+        envelope = np.exp(np.interp(np.log(curve.x[inside]), np.log(best.x), np.log(best.y)))
+        assert (curve.y[inside] >= 0.995 * envelope).all(), "no width lies below the best of all widths"
+
+
+def test_rank_collapse():
+    picture = drawn("rank-collapse")
+    linear = picture.reading(rank_collapse.LINEAR)
+    assert linear.measured == pytest.approx(linear.expected, rel=1e-3)
+    ends = {}
+    for rule in rank_collapse.RULES:
+        reading = picture.reading(rank_collapse.NETWORKS.format(rule))
+        ends[rule] = reading
+    plain, cured = ends.values()
+    # The mutant: either rule's prediction is wrong for the other.
+    assert_agrees(plain, wrong=cured.expected)
+    assert_agrees(cured, wrong=plain.expected)
+    collapsed, kept, _ = (curve.y for curve in picture.panels[1].curves)
+    assert collapsed[-1] < 1e-6 and kept[-1] > 0.1, "queries of the collapsed network get no gradient"
+
+
+def test_covariance_sde():
+    picture = drawn("covariance-sde")
+    assert_agrees(picture.reading(covariance_sde.PATHS), wrong=1.0)
+    # The mutants: the correlation of a plain network, and one that does not move.
+    assert_agrees(picture.reading(covariance_sde.MEAN.format(64)), wrong=1.0)
+    assert_agrees(picture.reading(covariance_sde.SPREAD.format(64)), wrong=0.0)
+    plain, shaped = picture.panels[1].curves
+    assert plain.y[-1] > 0.99 and shaped.y[-1] < 0.5
+    law = picture.panels[0].curves[0]
+    assert law.y.sum() * (law.x[1] - law.x[0]) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_adaptive_kernel():
+    picture = drawn("adaptive-kernel")
+    lazy = picture.reading(adaptive_kernel.LAZY)
+    assert lazy.measured == pytest.approx(lazy.expected, abs=1e-3)
+    # The mutants: the output of the fixed kernel, and its alignment.
+    assert_agrees(picture.reading(adaptive_kernel.OUTPUT.format(1.0)), wrong=lazy.expected)
+    fixed = picture.panels[1].curves[1].y[0]
+    assert_agrees(picture.reading(adaptive_kernel.ALIGNMENT.format(1.0)), wrong=fixed)
+    assert (np.diff(picture.panels[1].curves[0].y) > 0).all(), "the kernel turns further the larger gamma0"
+
+
+def test_resnet_depth():
+    picture = drawn("resnet-depth")
+    assert picture.reading(resnet_depth.LOSS).measured == pytest.approx(-1.0, abs=0.15)
+    for label in ("alpha 1/2", "alpha 1"):
+        assert picture.reading(resnet_depth.KERNEL.format(label)).measured == pytest.approx(-1.0, abs=0.02)
+    unscaled, half, one = (curve.y for curve in picture.panels[2].curves)
+    assert unscaled[-1] > 1e4 * unscaled[0]
+    assert all(0.5 < values[-1] / values[0] < 2.0 for values in (half, one))
+
+
+def test_edge():
+    picture = drawn("edge")
+    for width in (32, 128):
+        assert picture.reading(edge.LATE.format(width)).measured == pytest.approx(1.0, abs=0.1)
+    assert picture.reading(edge.RISE).measured < 0.5, "twice as wide twice: the lazy rise fades"
+    assert all(curve.y[-1] < 0.1 * curve.y[0] for curve in picture.panels[2].curves)

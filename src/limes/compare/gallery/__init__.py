@@ -6,7 +6,20 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from limes.compare.gallery import easy_hard, kernels, lazy_rich
+from limes.compare.gallery import (
+    adaptive_kernel,
+    bottlenecks,
+    covariance_sde,
+    easy_hard,
+    edge,
+    forecast,
+    frontier,
+    kernels,
+    lazy_rich,
+    lr_transfer,
+    rank_collapse,
+    resnet_depth,
+)
 from limes.compare.gallery.picture import Curve, GalleryPicture, Panel, Picture, Reading
 from limes.core.source import Source
 
@@ -35,6 +48,82 @@ GALLERY: Mapping[str, GalleryPicture] = MappingProxyType(
             sources=(Source(title="Bordelon, Atanasov & Pehlevan, feature learning and scaling", arxiv="2409.17858"),),
             theory=("theory/feature_learning.md",),
             cpu_seconds=9,
+        ),
+        "lr-transfer": GalleryPicture(
+            seen="loss against learning rate over width: the best one falls without a rule, and stays under muP",
+            draw=lr_transfer.draw,
+            study=lr_transfer.study,
+            sources=(Source(title="Yang et al., Tensor Programs V", arxiv="2203.03466"),),
+            theory=("transfer.md", "parametrize.md"),
+            cpu_seconds=218,
+        ),
+        "forecast": GalleryPicture(
+            seen="a large run predicted from small ones, and then trained",
+            draw=forecast.draw,
+            study=forecast.study,
+            sources=(Source(title="Hoffmann et al., compute-optimal training", arxiv="2203.15556"),),
+            theory=("laws.md", "transfer.md"),
+            cpu_seconds=135,
+        ),
+        "bottlenecks": GalleryPicture(
+            seen="L(t, N, P): the three walls of time, width and samples, each with its power",
+            draw=bottlenecks.draw,
+            sources=(
+                Source(title="Bordelon, Atanasov & Pehlevan, a dynamical model of scaling laws", arxiv="2402.01092"),
+            ),
+            theory=("theory/random_features.md", "theory/scaling_exponents.md"),
+            cpu_seconds=6,
+        ),
+        "frontier": GalleryPicture(
+            seen="the compute-optimal frontier and the width that lies on it",
+            draw=frontier.draw,
+            sources=(
+                Source(title="Bordelon, Atanasov & Pehlevan, a dynamical model of scaling laws", arxiv="2402.01092"),
+                Source(title="Paquette et al., 4+3 phases of compute-optimal scaling", arxiv="2405.15074"),
+            ),
+            theory=("theory/scaling_exponents.md", "laws.md"),
+            cpu_seconds=5,
+        ),
+        "resnet-depth": GalleryPicture(
+            seen="residual networks of growing depth become one network",
+            draw=resnet_depth.draw,
+            sources=(Source(title="Bordelon et al., depthwise transfer in residual networks", arxiv="2309.16620"),),
+            theory=("theory/dmft_resnet.md", "theory/kernels.md"),
+            cpu_seconds=20,
+        ),
+        "edge": GalleryPicture(
+            seen="sharpness at the edge of stability, the same for all widths under muP",
+            draw=edge.draw,
+            sources=(
+                Source(title="Cohen et al., edge of stability", arxiv="2103.00065"),
+                Source(title="Noci et al., super consistency", arxiv="2402.17457"),
+            ),
+            theory=("edge.md",),
+            cpu_seconds=17,
+        ),
+        "rank-collapse": GalleryPicture(
+            seen="tokens become alike in a deep transformer, and the scaling of branches that prevents it",
+            draw=rank_collapse.draw,
+            sources=(Source(title="Noci et al., signal propagation in transformers", arxiv="2206.03126"),),
+            theory=("theory/rank_collapse.md",),
+            cpu_seconds=9,
+        ),
+        "covariance-sde": GalleryPicture(
+            seen="networks as deep as wide: the correlation of two inputs follows an SDE",
+            draw=covariance_sde.draw,
+            sources=(Source(title="Li, Nica & Roy, the neural covariance SDE", arxiv="2206.02768"),),
+            theory=("theory/covariance_sde.md",),
+            cpu_seconds=9,
+        ),
+        "adaptive-kernel": GalleryPicture(
+            seen="the kernel of Bayesian networks that learn features, beside the fixed one",
+            draw=adaptive_kernel.draw,
+            sources=(
+                Source(title="Lauditi, Bordelon & Pehlevan, adaptive kernel predictors", arxiv="2502.07998"),
+                Source(title="Lee et al., deep networks as Gaussian processes", arxiv="1711.00165"),
+            ),
+            theory=("theory/adaptive_kernels.md",),
+            cpu_seconds=19,
         ),
     }
 )

@@ -24,7 +24,7 @@ EXPONENT = "exponent of time, {} task, {}"
 
 def draw(*, reduced: bool, progress: Progress) -> Picture:
     """Solve lazy and rich learners of a hard and an easy task to late times, and simulate finite ones."""
-    longest = 1e5 if reduced else 1e6
+    longest = 1e4 if reduced else 1e6
     times = np.geomspace(1.0, longest, 49)
     panels, readings, slopes = [], [], {}
     for index, (task, a) in enumerate(TASKS.items()):
@@ -48,7 +48,7 @@ def draw(*, reduced: bool, progress: Progress) -> Picture:
             )
         panels.append(_panel(task, a, curves))
         progress((index + 1) / 3)
-    panels.append(_finite_panel())
+    panels.append(_finite_panel(15.0 if reduced else 60.0))
     progress(1.0)
     return Picture(
         question="When does learning features pay?",
@@ -85,9 +85,9 @@ def _panel(task: str, a: float, curves: list[Curve]) -> Panel:
     )
 
 
-def _finite_panel() -> Panel:
+def _finite_panel(longest: float) -> Panel:
     """Networks of finite width on the hard task, over the curve of infinite width."""
-    times = np.geomspace(0.5, 60.0, 9)
+    times = np.geomspace(0.5, longest, 9)
     width, draws = 400, 4
     curves = []
     for color, (kind, gamma) in enumerate(GAMMAS.items()):
