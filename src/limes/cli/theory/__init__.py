@@ -2,10 +2,12 @@
 
 import typer
 
+from limes.cli.theory.circle import circle
 from limes.cli.theory.dmft import dmft
 from limes.cli.theory.feature_learning import feature_learning
 from limes.cli.theory.features import features
 from limes.cli.theory.gaussian_mixture import gaussian_mixture
+from limes.cli.theory.laws import laws
 from limes.cli.theory.linear_attention import linear_attention
 from limes.cli.theory.phases import phases
 from limes.cli.theory.quadratic_network import quadratic_network
@@ -15,8 +17,10 @@ COMMANDS = (
     dmft,
     features,
     feature_learning,
+    circle,
     ridge,
     phases,
+    laws,
     linear_attention,
     gaussian_mixture,
     quadratic_network,

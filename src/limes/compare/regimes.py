@@ -1,0 +1,395 @@
+"""Measured runs beside the theory: what limits the loss in each direction, and whether its exponent is the theory's.
+
+The loss of runs over time, width and samples is fitted by the power laws that a task of exponents (a, b) has, one term
+for each resource that the table varies,
+
+    loss = E + [(A_t t^-r_t)^m + (A_n N^-r_n)^m + (A_p P^-r_p)^m]^(1/m)
+
+where m says how sharply one limit takes over from another (1 is their sum), and each exponent is held to
+r_t = (a - 1) / b (times 2 / (1 + beta) where features move), r_n = min(a - 1, b) and r_p = min(a - 1, 2 b), with the
+uncertainty of both.
+
+Source: arXiv:2402.01092, section 4; arXiv:2409.17858; docs/theory/scaling_exponents.md; the test is ours,
+docs/theory/laws_meet_theory.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from limes.core.errors import DataError, SpecError
+from limes.core.source import Source
+from limes.laws import Input, Law, LawFit, Parameter, coefficient, exponent, fit_law
+from limes.laws.form import Columns, Params
+from limes.theory.scaling import scaling_exponents
+
+Array = NDArray[np.float64]
+Floor = Literal["fit", "none"]
+Verdict = Literal["agree", "disagree", "undecided", "not limited"]
+RESOURCES = ("time", "width", "samples")
+NUM_DRAWS = 20_000
+NUM_STARTS = 32
+# A term without which the runs are fitted as well, by an F test at this level, says nothing about its exponent.
+NEEDED = 0.01
+# Draws of (a, b) that have to lie where the theory has power laws.
+SMALLEST_MASS = 0.9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A number with its interval at a level that the context gives."""
+
+    value: float
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite([self.value, self.low, self.high]).all() and self.low <= self.value <= self.high):
+            raise SpecError(
+                f"{self.value:g} ({self.low:g} to {self.high:g}): expected low <= value <= high, all finite"
+            )
+
+    def words(self) -> str:
+        """As people write it."""
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Direction:
+    """One resource.
+
+    Attributes:
+        resource: "time", "width" or "samples".
+        column: Of the table.
+        fitted: Exponent of its term.
+        predicted: By the theory; None where (a, b) reach to where it has no power law.
+        difference: Fitted less predicted, with the uncertainty of both.
+        leads: Share of the runs in which its term is the largest.
+        largest_share: Of what can be reduced, over runs.
+        verdict: "agree", "disagree", "undecided" (the intervals hold the law and none at all) or "not limited".
+    """
+
+    resource: str
+    column: str
+    fitted: Measured
+    predicted: Measured | None
+    difference: Measured | None
+    leads: float
+    largest_share: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RegimeStudy:
+    """A table of runs beside a task's theory.
+
+    Attributes:
+        directions: One for each resource.
+        fit: Of all of them together.
+        a: Decay of the target's power by mode.
+        b: Decay of the eigenvalues.
+        rich: Whether the theory is that of moving features.
+        level: Of all intervals.
+        task: "hard", "easy" or "super-easy" at the middle of a and b; None where that is no power law.
+        residual: Standard deviation of ln loss about the fit.
+    """
+
+    directions: tuple[Direction, ...]
+    fit: LawFit
+    a: Measured
+    b: Measured
+    rich: bool
+    level: float
+    task: str | None
+    residual: float
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What limits the runs, and a verdict for each resource."""
+        kind = "no power law" if self.task is None else f"a {self.task} task"
+        regime = "features that move" if self.rich else "a lazy network"
+        lead = ", ".join(f"{one.resource} in {one.leads:.0%}" for one in self.directions)
+        return (
+            f"a = {self.a.words()}, b = {self.b.words()}: {kind}, {regime}.",
+            f"What limits the loss, of {self.fit.num_rows} runs: {lead}.",
+            *(_sentence(one, self.level) for one in self.directions),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "a": _plain(self.a),
+            "b": _plain(self.b),
+            "rich": self.rich,
+            "level": self.level,
+            "task": self.task,
+            "num_runs": self.fit.num_rows,
+            "formula": self.fit.law.formula,
+            "params": dict(self.fit.params),
+            "residual": self.residual,
+            "flags": [flag.code for flag in self.fit.flags],
+            "directions": [
+                {
+                    "resource": one.resource,
+                    "column": one.column,
+                    "fitted": _plain(one.fitted),
+                    "predicted": _plain(one.predicted),
+                    "difference": _plain(one.difference),
+                    "leads": one.leads,
+                    "largest_share": one.largest_share,
+                    "verdict": one.verdict,
+                }
+                for one in self.directions
+            ],
+        }
+
+
+def _plain(one: Measured | None) -> dict[str, float] | None:
+    return None if one is None else {"value": one.value, "low": one.low, "high": one.high}
+
+
+def _sentence(one: Direction, level: float) -> str:
+    head = f"{one.resource.capitalize()}: the runs fall as {one.column}^-r with r = {one.fitted.words()}"
+    if one.verdict == "not limited":
+        return (
+            f"{one.resource.capitalize()} limits none of these runs: without its term they are fitted as well, and "
+            "they say nothing about its exponent."
+        )
+    if one.predicted is None or one.difference is None:
+        return f"{head}; a and b reach to 1 and below, where the theory has no power law: no verdict."
+    end = f"the theory has {one.predicted.words()}; the difference is {one.difference.words()}"
+    words = {
+        "agree": f"they agree within their {level:.0%} intervals",
+        "disagree": f"they do not agree at {level:.0%}",
+        "undecided": "so wide that it holds the law and no fall at all: undecided",
+    }
+    return f"{head}, {end}: {words[one.verdict]}."
+
+
+def compare_regimes(
+    table: Mapping[str, Any],
+    columns: Mapping[str, str],
+    *,
+    a: Measured,
+    b: Measured,
+    rich: bool = False,
+    floor: Floor = "fit",
+    level: float = 0.9,
+    seed: int = 0,
+) -> RegimeStudy:
+    """Fit the power laws of a task's theory to runs, and hold each exponent to the theory's.
+
+    Args:
+        table: Column name to (n,) numbers, one row per run, with a column `loss`.
+        columns: "time", "width" or "samples" to its column; those that the table varies.
+        a: Decay of the target's power by mode, as `fit_source_capacity` measures it, with its interval at `level`.
+        b: Decay of the eigenvalues.
+        rich: The theory of moving features, which changes the exponent of time on hard tasks.
+        floor: "fit" an irreducible loss, or "none" for losses that are excess losses already.
+        level: Of the intervals.
+        seed: Of the draws that carry the uncertainty of a and b into the exponents.
+
+    Returns:
+        `RegimeStudy`; its `sentences` are the answer.
+
+    Raises:
+        SpecError: No resource, an unknown one, or a level outside (0, 1).
+        DataError: Columns are absent, not positive or do not vary, or there are too few runs.
+    """
+    unknown = [name for name in columns if name not in RESOURCES]
+    if not columns or unknown or not 0 < level < 1 or floor not in ("fit", "none"):
+        raise SpecError(
+            f"columns {dict(columns)}, level {level:g}, floor {floor!r}: expected columns of {', '.join(RESOURCES)}, a "
+            "level such as 0.9, and the floor 'fit' or 'none'"
+        )
+    names = [name for name in RESOURCES if name in columns]
+    fit = fit_law(_law(names, floor), table, columns=dict(columns), objective="squares_log", num_starts=NUM_STARTS)
+    constant = [flag for flag in fit.flags if flag.code == "constant_column"]
+    if constant:
+        raise DataError(f"{constant[0].sentence} Leave that resource out, or add runs that vary it.")
+    errors, dof, residual = _errors(fit)
+    rng = np.random.default_rng(seed)
+    theory = _theory(a, b, rich=rich, level=level, rng=rng)
+    shares = _shares(fit, names)
+    directions = []
+    for index, name in enumerate(names):
+        draws = fit.params[_power(name)] + errors[_power(name)] * rng.standard_t(dof, NUM_DRAWS)
+        directions.append(
+            _direction(
+                name,
+                columns[name],
+                fit.params[_power(name)],
+                draws,
+                None if theory is None else theory[name],
+                level=level,
+                leads=float((shares.argmax(0) == index).mean()),
+                largest=float(shares[index].max()),
+                needed=len(names) == 1 or _needed(fit, [one for one in names if one != name], table, columns, floor),
+            )
+        )
+    exact = _middle(a, b, rich=rich)
+    return RegimeStudy(
+        directions=tuple(directions),
+        fit=fit,
+        a=a,
+        b=b,
+        rich=rich,
+        level=level,
+        task=None if exact is None else exact.task,
+        residual=residual,
+    )
+
+
+def _power(name: str) -> str:
+    return f"r_{name}"
+
+
+def _law(names: list[str], floor: Floor) -> Law:
+    parameters: list[Parameter] = []
+    if floor == "fit":
+        parameters.append(coefficient("E", "irreducible loss", example=1.0, unit="loss"))
+    for name in names:
+        factor = coefficient(f"A_{name}", f"at {name} 1", example=1.0, unit=f"loss * {name}**{_power(name)}")
+        parameters += [factor, exponent(_power(name), f"exponent of {name}", example=0.5, start=(0.05, 2.0))]
+    sharp = len(names) > 1
+    if sharp:
+        parameters.append(
+            Parameter(name="m", meaning="sharpness", example=1.0, positive=True, low=0.3, high=20.0, start=(0.7, 3.0))
+        )
+
+    def curve(params: Params, inputs: Columns) -> Any:
+        power = params["m"] if sharp else 1.0
+        parts = sum(_term(params, inputs, name) ** power for name in names)
+        return (params["E"] if floor == "fit" else 0.0) + parts ** (1.0 / power)
+
+    inner = " + ".join(f"(A_{n} / {n}^{_power(n)})^m" if sharp else f"A_{n} / {n}^{_power(n)}" for n in names)
+    return Law(
+        name="theory_terms",
+        formula="loss = " + "E + " * (floor == "fit") + (f"[{inner}]^(1/m)" if sharp else inner),
+        source=Source(title="Bordelon, Atanasov & Pehlevan, a dynamical model of scaling laws", arxiv="2402.01092"),
+        inputs=tuple(Input(name=name, meaning=f"the resource {name}", domain=(1.0, 1e6)) for name in names),
+        parameters=tuple(parameters),
+        curve=curve,
+        floor="E" if floor == "fit" else None,
+    )
+
+
+def _term(params: Params, inputs: Columns, name: str) -> Any:
+    return params[f"A_{name}"] * np.exp(-params[_power(name)] * np.log(inputs[name]))
+
+
+def resource_terms(fit: LawFit, names: Sequence[str]) -> tuple[dict[str, Array], Array]:
+    """Each resource's own term in every run, and the loss less the floor.
+
+    Args:
+        fit: Of the terms of a theory.
+        names: Resources.
+    """
+    inputs = {name: fit.problem.columns[name] * fit.problem.scales[name] for name in names}
+    left = fit.problem.target * fit.problem.scales[fit.law.target] - fit.params.get("E", 0.0)
+    return {name: np.asarray(_term(fit.params, inputs, name), dtype=float) for name in names}, left
+
+
+def _errors(fit: LawFit) -> tuple[dict[str, float], int, float]:
+    """Standard errors of the exponents by the linearized fit, its degrees of freedom, the scatter of ln loss."""
+    theta, step = fit.theta, 1e-5
+    sides = [theta + sign * step * np.eye(len(theta)) for sign in (1.0, -1.0)]
+    up, down = (np.array([fit.problem.residuals(row) for row in side]) for side in sides)
+    slopes = (up - down) / (2 * step)
+    # What the table does not determine at all (a floor at zero) is no parameter of the fit.
+    kept = np.linalg.norm(slopes, axis=1) > 1e-6
+    dof = fit.num_rows - int(kept.sum())
+    if dof < 1:
+        raise DataError(f"{fit.num_rows} runs for {int(kept.sum())} parameters: expected more runs, for intervals")
+    residual = float(np.sqrt(np.square(fit.residuals).sum() / dof))
+    covariance = np.full((len(theta), len(theta)), np.inf)
+    covariance[np.ix_(kept, kept)] = residual**2 * np.linalg.pinv(slopes[kept] @ slopes[kept].T, hermitian=True)
+    spread = dict(zip(fit.law.names, np.sqrt(np.maximum(covariance.diagonal(), 0.0)), strict=True))
+    return {name: min(float(value), 1e3) for name, value in spread.items()}, dof, residual
+
+
+def _shares(fit: LawFit, names: list[str]) -> Array:
+    """(resources, n) share of each term in what can be reduced."""
+    terms, _ = resource_terms(fit, names)
+    values = np.array(list(terms.values())) ** fit.params.get("m", 1.0)
+    return np.asarray(values / values.sum(0))
+
+
+def _needed(fit: LawFit, others: list[str], table: Mapping[str, Any], columns: Mapping[str, str], floor: Floor) -> bool:
+    """Whether the runs are fitted worse by the other resources alone."""
+    chosen = {name: columns[name] for name in others}
+    less = fit_law(_law(others, floor), table, columns=chosen, objective="squares_log", num_starts=NUM_STARTS)
+    extra, dof = len(fit.theta) - len(less.theta), fit.num_rows - len(fit.theta)
+    full, reduced = (float(np.square(one.residuals).sum()) for one in (fit, less))
+    ratio = (reduced - full) / extra / max(full / dof, 1e-300)
+    return bool(stats.f.sf(ratio, extra, dof) < NEEDED)
+
+
+def _middle(a: Measured, b: Measured, *, rich: bool) -> Any:
+    return scaling_exponents(a.value, b.value, rich=rich) if min(a.value, b.value) > 1 else None
+
+
+def _theory(
+    a: Measured, b: Measured, *, rich: bool, level: float, rng: np.random.Generator
+) -> dict[str, tuple[float, Array]] | None:
+    """Exponents at (a, b), and over normal draws of both; None if too many have no power law."""
+    exact = _middle(a, b, rich=rich)
+    z = stats.norm.ppf(0.5 + level / 2)
+    draws = [one.value + 0.5 * (one.high - one.low) / z * rng.standard_normal(NUM_DRAWS) for one in (a, b)]
+    inside = np.minimum(*draws) > 1.0
+    if exact is None or inside.mean() < SMALLEST_MASS:
+        return None
+    first, second = (one[inside] for one in draws)
+    beta = (first - 1.0) / second
+    speed = np.maximum(1.0, 2.0 / (1.0 + beta)) if rich else 1.0
+    found = {
+        "time": speed * beta,
+        "width": np.minimum(first - 1.0, second),
+        "samples": np.minimum(first - 1.0, 2.0 * second),
+    }
+    return {name: (getattr(exact, name), rng.choice(values, NUM_DRAWS)) for name, values in found.items()}
+
+
+def _direction(
+    name: str,
+    column: str,
+    value: float,
+    draws: Array,
+    theory: tuple[float, Array] | None,
+    *,
+    level: float,
+    leads: float,
+    largest: float,
+    needed: bool,
+) -> Direction:
+    fitted = _around(value, draws, level)
+    predicted = difference = None
+    verdict: Verdict = "undecided"
+    if theory is not None:
+        predicted = _around(theory[0], theory[1], level)
+        difference = _around(value - theory[0], draws - theory[1], level)
+        if not difference.low <= 0.0 <= difference.high:
+            verdict = "disagree"
+        elif fitted.low > 0.0:
+            verdict = "agree"
+    if not needed:
+        verdict = "not limited"
+    return Direction(
+        resource=name,
+        column=column,
+        fitted=fitted,
+        predicted=predicted,
+        difference=difference,
+        leads=leads,
+        largest_share=largest,
+        verdict=verdict,
+    )
+
+
+def _around(value: float, draws: Array, level: float) -> Measured:
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
+    return Measured(value=value, low=min(float(low), value), high=max(float(high), value))
