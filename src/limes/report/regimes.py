@@ -91,7 +91,7 @@ def _table(study: RegimeStudy) -> Table:
         columns=(
             "resource",
             *(f"{kind}{end}" for kind in kinds for end in ("", ", low", ", high")),
-            "limits this share of runs",
+            "share of runs it limits",
             "verdict",
         ),
         rows=tuple(cells(one) for one in study.directions),

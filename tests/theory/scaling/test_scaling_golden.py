@@ -135,6 +135,21 @@ def test_slopes_of_the_width_transient(row):
 @pytest.mark.parametrize("row", GOLDEN["rich_slopes"], ids=lambda r: f"{r['beta']}")
 def test_slopes_of_rich_learning(row):
     law = power_law_problem(1.0 + 2.0 * row["beta"], 2.0, 1e8)
-    problem = FeatureLearningProblem(law.spectrum, law.target_power, gamma=1.0, multiplicity=law.multiplicity)
+    fields = {"multiplicity": law.multiplicity}
+    rich, lazy = (FeatureLearningProblem(law.spectrum, law.target_power, gamma=gamma, **fields) for gamma in (1.0, 0.0))
     times = np.geomspace(30.0, 3000.0, 5)
-    assert_golden(local_exponents(times, solve_feature_learning(problem, times).test_loss), row["slopes"])
+    found = solve_feature_learning(rich, times)
+    assert_golden(local_exponents(times, found.test_loss), row["slopes"])
+    assert_golden(-local_exponents(times, found.alignment), row["alignment"])
+    assert_golden(local_exponents(times, solve_feature_learning(lazy, times).test_loss), row["lazy"])
+    times = np.geomspace(10.0, 100.0, 5)
+    cheap, exact = (solve_feature_learning(rich, times, method=method).test_loss for method in ("surrogate", "exact"))
+    assert_golden(cheap / exact - 1.0, row["surrogate_excess"])
+
+
+def test_surrogate_overestimates_most_at_large_gamma():
+    k = np.arange(1.0, 101.0)
+    problem = FeatureLearningProblem(k**-1.5, k**-1.75, gamma=4.0)
+    cheap, exact = (solve_feature_learning(problem, [60.0], method=method) for method in ("surrogate", "exact"))
+    row = {"value": 0.536, "tolerance": 5e-3, "source": "both integrated directly, 100 modes"}
+    assert_golden(cheap.test_loss / exact.test_loss - 1.0, row)
