@@ -152,6 +152,23 @@ def test_files_of_monitors_over_time_and_across_scales(limes, folder: Path) -> N
     assert alone.code == 2 and "three sizes" in alone.err
 
 
+def test_a_share_that_grows_is_not_carried_beyond_one(limes, folder: Path) -> None:
+    for size, entropy, falling in ((16, 0.3, 0.9), (32, 0.5, 0.6), (64, 0.8, 0.4)):
+        for name, value in (("up", entropy), ("down", falling)):
+            writer = JsonLines(f"{name}{size}.jsonl")
+            writer.write(0, {"attention_entropy/a": value, "max_attention_logit/a": 2.0})
+            writer.close()
+
+    def trend(name: str) -> dict:
+        files = [f"{name}{size}.jsonl@width={size}" for size in (16, 32, 64)]
+        rows = json.loads(limes("inspect", *files, "--at", "width=4096", "--json").out)["trends"]
+        return next(row for row in rows if row["sign"] == "attention_entropy")
+
+    assert trend("up")["value"] is None and "moves away" in trend("up")["sentence"]
+    # A falling one is forecast, with the size at which it is in danger.
+    assert trend("down")["value"] < 0.1 and 64 < trend("down")["crosses_at"] < 4096
+
+
 STUDY = {
     "name": "tiny",
     "data": {"source": "gaussian", "num_samples": 32, "num_inputs": 4},

@@ -139,11 +139,17 @@ def _trends(last: Sequence[Mapping[str, float]], sizes: Sequence[Mapping[str, in
     for values, size in zip(last, sizes, strict=True):
         worst = {row.sign: row.value for row in health_rows(values)}
         table.append({axis: float(size[axis])} | worst)
-    return {
-        name: (trend, extrapolate(trend, danger=danger, target=goal.get(axis), falling=SIGNS[name].falling))
-        for name, trend in trends_by_size(table, axis=axis).items()
-        if name in EXTRAPOLATED and (danger := SIGNS[name].danger) is not None
-    }
+    found = {}
+    for name, trend in trends_by_size(table, axis=axis).items():
+        sign = SIGNS.get(name)
+        if sign is None or name not in EXTRAPOLATED or sign.danger is None:
+            continue
+        target = goal.get(axis)
+        if target is not None and sign.largest is not None and trend.at(target)[0] > sign.largest:
+            # The line has left the range of the measurement long before.
+            target = None
+        found[name] = (trend, extrapolate(trend, danger=sign.danger, target=target, falling=sign.falling))
+    return found
 
 
 def _show(

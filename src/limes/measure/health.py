@@ -32,6 +32,7 @@ class Sign:
         watch: From here it is worth a look; None for signs that are only shown.
         danger: From here something must be done.
         falling: Small values are bad.
+        largest: The largest possible value, if there is one that a trend over size must not pass.
         null: Value of a healthy or untrained network.
         advice: What to do.
     """
@@ -40,6 +41,7 @@ class Sign:
     watch: float | None = None
     danger: float | None = None
     falling: bool = False
+    largest: float | None = None
     null: str = ""
     advice: str = ""
 
@@ -90,6 +92,7 @@ SIGNS: Mapping[str, Sign] = MappingProxyType(
             watch=0.3,
             danger=0.1,
             falling=True,
+            largest=1.0,
             null="about 1 untrained",
             advice=_LOGITS,
         ),
