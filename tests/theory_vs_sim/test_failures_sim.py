@@ -50,6 +50,13 @@ def test_cured_runs_are_out_of_danger(result: FailureResult) -> None:
             assert first_danger(run, result.failure.sign) == math.inf, remedy
 
 
+def test_epsilon_by_the_parametrization_lifts_the_sign(result: FailureResult) -> None:
+    if result.name == "epsilon":
+        (cured,) = result.cured.values()
+        # Gradients fall with width, here by 8; what they are held against falls with them.
+        assert cured.worst(result.failure.sign)[1][0] > 4 * result.broken.worst(result.failure.sign)[1][0]
+
+
 def test_the_collapse_is_one_of_depth() -> None:
     """The mutant of rank collapse: at depth 2 the same blocks without residual scaling train."""
     deep = FAILURES["rank_collapse"].broken
