@@ -51,6 +51,18 @@ def test_the_better_parametrization_comes_first_on_screen_in_the_file_and_on_the
     assert ranking["families"][0]["parametrization"] == "mup"
 
 
+def test_verdicts_of_a_study_of_consistency_stand_beside_the_ranking(limes, tmp_path: Path) -> None:
+    folder, page, found = write_store(tmp_path / "out"), tmp_path / "rank.html", tmp_path / "consistency.json"
+    found.write_text(json.dumps({"parametrizations": [{"label": "mup", "sentence": "mup: one path."}]}))
+    outcome = limes("rank", folder, "--consistency", found, "--report", page)
+    assert outcome.code == 0 and "path, mup: one path." in outcome.out and "mup: one path." in page.read_text()
+    content = json.loads(limes("rank", folder, "--consistency", found, "--json").out)
+    assert content["paths"] == [{"parametrization": "mup", "sentence": "path, mup: one path."}]
+    found.write_text("[1]")
+    assert "is no consistency.json" in limes("rank", folder, "--consistency", found).err
+    assert "cannot be read" in limes("rank", folder, "--consistency", tmp_path / "nothing.json").err
+
+
 def test_bad_requests_are_one_sentence(limes, tmp_path: Path) -> None:
     folder = write_store(tmp_path / "out")
     for arguments, word in (

@@ -9,6 +9,7 @@ import pytest
 
 from limes.compare.consistency import analyse_consistency
 from limes.compare.consistency_result import ConsistencyResult, Growth, PathResult
+from limes.report.consistency import consistency_page
 from limes.spec.consistency import ConsistencySpec
 from limes.store import Store
 from limes.sweep.consistency import run_consistency
@@ -118,9 +119,74 @@ def test_a_byte_gpt_over_width_is_consistent_under_mup_alone(tmp_path) -> None:
     assert mup.agreement is not None and (mup.agreement.ensemble <= mup.agreement.single + 1e-9).all()
 
 
+def test_a_network_of_the_users_own_is_observed_by_what_it_returns(tmp_path) -> None:
+    code = """
+import torch
+
+def build(width, num_inputs, num_outputs):
+    return torch.nn.Sequential(
+        torch.nn.Linear(num_inputs, width), torch.nn.Tanh(), torch.nn.Linear(width, num_outputs, bias=False)
+    )
+"""
+    (tmp_path / "net.py").write_text(code)
+    model = {"family": "module", "build": str(tmp_path / "net.py") + ":build", "width": 8}
+    content = MLP | {"model": model, "sizes": [8, 16, 32], "seeds": [3, 3, 3], "parametrizations": [{"name": "mup"}]}
+    result = study(content | {"limit": "largest"}, tmp_path / "out")
+    (path,) = result.paths
+    assert path.verdict == "undecided" and "no features of this network" in path.sentence
+    assert path.observables["tangent kernel"].at(6) is not None and consistency_page(result).sections
+
+
 def test_networks_that_diverge_are_named_not_raised(tmp_path) -> None:
     content = MLP | {"sizes": [16, 32, 4096], "seeds": [3, 3, 3], "parametrizations": [{"name": "standard"}]}
     content |= {"log2_lr": -1, "training": MLP["training"] | {"divergence_factor": 2.0}}
     content |= {"observe": MLP["observe"] | {"num_ntk": 0}}
     result = study(content, tmp_path)
     assert not result.paths and "diverge at this learning rate" in result.answer[0] and "4096" in result.answer[0]
+
+
+HEADS = GPT | {
+    "name": "heads",
+    "model": {"family": "transformer", "width": 16, "head_dim": 8, "depth": 1, "context": 16},
+    "axis": "heads",
+    "sizes": [2, 4, 8, 16],
+    "seeds": [6, 6, 6, 6],
+    "parametrizations": [{"name": "mup"}, {"name": "standard"}],
+}
+DEPTH = GPT | {
+    "name": "depth",
+    "model": {"family": "transformer", "width": 16, "head_dim": 8, "depth": 2, "context": 16},
+    "axis": "depth",
+    "sizes": [2, 4, 8, 16],
+    "seeds": [4, 4, 4, 4],
+    "parametrizations": [
+        {"name": "completep"},
+        {"name": "mup"},
+        {"name": "completep", "lr_exponents": {"blocks.*": 0.5}},
+    ],
+    "observe": GPT["observe"] | {"layers": "ends"},
+}
+
+
+@pytest.mark.sim
+def test_kernels_deviate_as_one_over_the_root_of_the_number_of_heads(tmp_path) -> None:
+    """The variance over networks falls as 1 / heads; half that power, a mutant, lies outside."""
+    assert [path.verdict for path in study(HEADS, tmp_path).paths] == ["consistent", "unstable"]
+    mup, standard = study(HEADS, tmp_path, level=0.999).paths
+    for name in ("attention, layer 1", "outputs"):
+        for power in mup.observables[name].powers("spread_power")[1:]:
+            assert power.holds(1.0) and not power.holds(0.5), name
+    # Without a rule for width the spread of predictions stays as it is.
+    assert not standard.observables["outputs"].powers("spread_power")[1].holds(1.0)
+
+
+@pytest.mark.sim
+def test_networks_of_every_depth_learn_alike_under_the_rules_for_depth(tmp_path) -> None:
+    """Power 0 for CompleteP, about 1 without a rule for depth, 1/2 more with the mutant."""
+    verdicts = [path.verdict for path in study(DEPTH, tmp_path).paths]
+    assert verdicts[1:] == ["unstable", "unstable"] and verdicts[0] in ("consistent", "undecided")
+    completep, mup, faulty = (
+        movement(path, "last layer").slopes[1] for path in study(DEPTH, tmp_path, level=0.999).paths
+    )
+    assert holds(completep, 0.0) and not holds(mup, 0.0) and not holds(faulty, 0.0)
+    assert abs(faulty[0] - completep[0] - 0.5) <= (faulty[2] - faulty[0]) + (completep[2] - completep[0])

@@ -21,6 +21,10 @@ def rank(
     ] = None,
     loss: Annotated[float | None, typer.Option(help="Loss whose cost is compared. [the lowest that all reach]")] = None,
     level: Annotated[float, typer.Option(help="Level of the intervals.")] = 0.9,
+    consistency: Annotated[
+        Path | None,
+        typer.Option(help="consistency.json of `limes consistency`: its verdicts stand beside the ranking."),
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write a page with the plots here, such as rank.html.")] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -39,6 +43,7 @@ def rank(
     from limes.spec import parse_study
     from limes.store import Store
 
+    paths = _verdicts(consistency) if consistency is not None else {}
     with Store.open(folder, read_only=True) as store:
         study, rows = parse_study(store.study(), name=str(folder)), store.rows()
     if study.swept is not None:
@@ -51,12 +56,29 @@ def rank(
     ]
     shapes = efficient_shapes(study, panels)
     if report is not None:
-        write_ranking_report(rankings, shapes, report)
+        write_ranking_report(rankings, shapes, report, paths=tuple(paths.values()))
     content = {"rankings": [each.to_dict() for each in rankings], "shapes": [each.to_dict() for each in shapes]}
+    if paths:
+        content["paths"] = [{"parametrization": label, "sentence": sentence} for label, sentence in paths.items()]
     if not as_json:
         for each in rankings:
             _print(each)
-    tell(content, answer_lines(rankings, shapes), page=report, as_json=as_json)
+    tell(content, (*answer_lines(rankings, shapes), *paths.values()), page=report, as_json=as_json)
+
+
+def _verdicts(path: Path) -> dict[str, str]:
+    """Sentences of a study of consistency by parametrization."""
+    import json
+
+    from limes.core.errors import SpecError
+
+    try:
+        found = json.loads(path.read_bytes())["parametrizations"]
+        return {item["label"]: f"path, {item['sentence']}" for item in found}
+    except OSError as error:
+        raise SpecError(f"--consistency {path}: cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError):
+        raise SpecError(f"--consistency {path}: is no consistency.json; `limes consistency` writes one") from None
 
 
 def _print(ranking: "Ranking") -> None:

@@ -77,15 +77,17 @@ def _sentence(
     moves: Mapping[str, tuple[float, float, float]],
     spread: Power | None,
 ) -> str:
-    axis = {"width": "width", "heads": "the number of heads", "depth": "depth"}[spec.axis]
+    if not moves:
+        return f"{label}: not decided: no features of this network are observed."
+    axis, growing = spec.axis, "the number of heads" if spec.axis == "heads" else spec.axis
     worst = max(moves.values(), key=lambda slope: abs(slope[0]), default=(math.nan,) * 3)
     power = f"{axis}^{worst[0]:.2f} ({worst[1]:.2f} to {worst[2]:.2f})"
     falls = f"{axis}^{-spread.value:.2f}" if spread is not None and spread.known else "an unknown power"
     words = {
         "consistent": f"networks of all sizes follow one path early in training: features move as {power}"
         + ("" if spec.axis == "depth" else f", and the spread of predictions falls as {falls}"),
-        "lazy": f"not consistent: features move less and less as {axis} grows, as {power}",
-        "unstable": f"not consistent: features move more and more as {axis} grows, as {power}",
+        "lazy": f"not consistent: features move less and less as {growing} grows, as {power}",
+        "unstable": f"not consistent: features move more and more as {growing} grows, as {power}",
         "inconsistent": "not consistent: predictions of different initializations do not come together, they "
         f"differ as {falls}",
         "undecided": f"not decided: features move as {power}, the spread of predictions falls as {falls}; more seeds "

@@ -26,16 +26,24 @@ COLUMNS = (
 )
 
 
-def write_ranking_report(rankings: Sequence[Ranking], shapes: Sequence[EfficientShapes], path: Path) -> None:
+def write_ranking_report(
+    rankings: Sequence[Ranking], shapes: Sequence[EfficientShapes], path: Path, *, paths: Sequence[str] = ()
+) -> None:
     """Write the rankings as one HTML file that opens offline.
+
+    Args:
+        rankings: One per axis.
+        shapes: Of the parametrizations that were grown in width and in depth.
+        path: The file.
+        paths: Verdicts of a study of consistency, one sentence each.
 
     Raises:
         StoreError: The file cannot be written.
     """
-    write_page(ranking_page(rankings, shapes), path)
+    write_page(ranking_page(rankings, shapes, paths=paths), path)
 
 
-def ranking_page(rankings: Sequence[Ranking], shapes: Sequence[EfficientShapes]) -> Page:
+def ranking_page(rankings: Sequence[Ranking], shapes: Sequence[EfficientShapes], *, paths: Sequence[str] = ()) -> Page:
     """The same page, not yet rendered."""
     sections = [
         Section(anchor=ranking.axis, title=f"Growing {ranking.axis}", blocks=(_figure(ranking), ranking_table(ranking)))
@@ -43,6 +51,8 @@ def ranking_page(rankings: Sequence[Ranking], shapes: Sequence[EfficientShapes])
     ]
     if shapes:
         sections.append(Section(anchor="shapes", title="Efficient shapes", blocks=(shapes_table(shapes),)))
+    if paths:
+        sections.append(Section(anchor="paths", title="One path at every size", blocks=(Text(lines=tuple(paths)),)))
     rule = Text(
         lines=(
             "A law, loss = floor + A / FLOPs^exponent, is averaged over what the sizes leave open; its FLOPs are those "
