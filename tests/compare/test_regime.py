@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from limes.compare.convergence import converge
 from limes.compare.regime import crossovers, predicted_crossovers, regime, words_of
 from limes.core.errors import DataError
 from limes.theory.scaling import bottlenecks, loss_table, power_law_problem, simulate_random_features
@@ -87,6 +88,16 @@ def test_ends_of_the_path_scale_as_the_two_bottlenecks_say() -> None:
     found = predicted_crossovers(power_law_problem(1.75, 1.5, 1e9), sizes, np.geomspace(1.0, 1e6, 120))
     slope = np.polyfit(np.log(sizes[:-1]), np.log([item.time for item in found]), 1)[0]
     assert slope == pytest.approx(1.5, abs=0.1)
+
+
+@pytest.mark.parametrize(("time", "power"), [(10.0, 1.0), (1e8, 0.75)])
+def test_the_deviation_falls_as_one_over_width_early_and_as_the_bottleneck_late(time: float, power: float) -> None:
+    """Held against the largest width, finite itself; the theory's exponents are 1 and a - 1."""
+    sizes = np.array([256.0, 512.0, 1024.0, 2048.0])
+    losses = loss_table(power_law_problem(1.75, 1.5, 1e9), num_features=sizes, num_samples=math.inf, times=time)
+    noise = 1e-7 * np.array([-1.0, 0.0, 1.0])
+    found = converge(sizes, [(loss * (1 + noise))[:, None] for loss in losses])
+    assert found.mean_power.value == pytest.approx(power, abs=0.02)
 
 
 def test_beginnings_and_ends_outside_the_run() -> None:
