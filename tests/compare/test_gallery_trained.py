@@ -1,12 +1,13 @@
 """Pictures that train networks: what they say of runs whose answer is known, and of real runs in their reduced form."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
 
 from limes.compare import analyse_panels
-from limes.compare.gallery import GALLERY, forecast, lr_transfer
+from limes.compare.gallery import GALLERY, depth_transfer, forecast, lr_transfer
 from support.command import make_runner
 from support.sweep_rows import make_rows
 
@@ -50,6 +51,20 @@ def test_lr_transfer_tells_a_moving_optimum_from_a_resting_one():
     assert picture.reading(lr_transfer.REGRET.format("standard")).measured == pytest.approx(0.3125, abs=0.02)
     valleys = picture.panels[0].curves
     assert [float(curve.x[curve.y.argmin()]) for curve in valleys] == [-7.0, -7.0, -8.0, -9.0]
+
+
+def test_depth_transfer_tells_three_rules_apart():
+    study = depth_transfer.study(False)
+    slopes = {"mup": -0.25, "depth_mup": 0.5, "completep": 0.0}
+    rows = rows_of(study, lambda name, size: -6.0 + slopes[name] * math.log2(size / 2))
+    picture = depth_transfer.draw(analyse_panels(study, rows), reduced=False)
+    drift = {label: picture.reading(depth_transfer.DRIFT.format(label)) for label in depth_transfer.RULES.values()}
+    # From 2 to 16 blocks are three octaves.
+    assert [reading.measured for reading in drift.values()] == pytest.approx([-0.75, 1.5, 0.0], abs=1e-6)
+    assert drift["alpha 1"].agrees and not replace(drift["alpha 1"], expected=1.5).agrees
+    gain = picture.reading(depth_transfer.GAIN.format("no rule"))
+    # The floor of these rows is 2 + 10 / size, and the grid of whole octaves misses the bottom of a valley by 0.25.
+    assert gain.measured == pytest.approx(10 / 16 - 10 / 2, abs=0.05 * 0.25**2 + 1e-9)
 
 
 def test_forecast_holds_a_law_and_rejects_a_broken_one():

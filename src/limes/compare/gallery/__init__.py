@@ -10,6 +10,7 @@ from limes.compare.gallery import (
     adaptive_kernel,
     bottlenecks,
     covariance_sde,
+    depth_transfer,
     easy_hard,
     edge,
     forecast,
@@ -56,6 +57,17 @@ GALLERY: Mapping[str, GalleryPicture] = MappingProxyType(
             sources=(Source(title="Yang et al., Tensor Programs V", arxiv="2203.03466"),),
             theory=("transfer.md", "parametrize.md"),
             cpu_seconds=218,
+        ),
+        "depth-transfer": GalleryPicture(
+            seen="loss against learning rate over depth: no rule, alpha 1/2, alpha 1",
+            draw=depth_transfer.draw,
+            study=depth_transfer.study,
+            sources=(
+                Source(title="Dey et al., CompleteP", arxiv="2505.01618"),
+                Source(title="Bordelon et al., depthwise transfer in residual networks", arxiv="2309.16620"),
+            ),
+            theory=("transfer.md", "parametrize.md"),
+            cpu_seconds=203,
         ),
         "forecast": GalleryPicture(
             seen="a large run predicted from small ones, and then trained",
@@ -122,8 +134,8 @@ GALLERY: Mapping[str, GalleryPicture] = MappingProxyType(
                 Source(title="Lauditi, Bordelon & Pehlevan, adaptive kernel predictors", arxiv="2502.07998"),
                 Source(title="Lee et al., deep networks as Gaussian processes", arxiv="1711.00165"),
             ),
-            theory=("theory/adaptive_kernels.md",),
-            cpu_seconds=19,
+            theory=("theory/adaptive_kernels.md", "theory/sampled_posterior.md"),
+            cpu_seconds=20,
         ),
     }
 )

@@ -1,10 +1,8 @@
 """The adaptive kernel of Bayesian networks that learn features, beside the fixed kernel of the lazy limit.
 
-Source: arXiv:2502.07998 (adaptive kernel), arXiv:1711.00165 (NNGP). Letters: N width, D inputs, P samples, C chains,
-X inputs, y targets, Phi the kernel, W and w the weights, g gamma0, b inverse temperature.
+Source: arXiv:2502.07998 (adaptive kernel), arXiv:1711.00165 (NNGP). Letters: C chains, y targets, Phi
+the kernel.
 """
-
-import math
 
 import numpy as np
 import torch
@@ -12,9 +10,14 @@ from torch import Tensor
 
 from limes.compare.gallery.picture import NEUTRAL, Array, Curve, Panel, Picture, Progress, Reading, points
 from limes.compare.gallery.readings import limit_reading
-from limes.numerics.langevin import LangevinSample, sample_langevin
 from limes.theory.kernels import nngp_kernel
-from limes.theory.statics import AdaptiveProblem, AdaptiveResult, solve_adaptive
+from limes.theory.statics import (
+    AdaptiveProblem,
+    AdaptiveResult,
+    FiniteNetwork,
+    simulate_posterior,
+    solve_adaptive,
+)
 
 INPUTS = ((1.0, 0.5), (-0.4, 1.2), (0.8, -1.0), (-1.1, -0.3))
 TARGETS = (1.0, -0.5, 0.7, -0.9)
@@ -113,58 +116,24 @@ def _chains(gamma0: float, *, num_draws: int, progress: Progress) -> list[Array]
         def tell(part: float, share: list[float] = share) -> None:
             progress(share[0] + share[1] * part)
 
-        sample = _sample(gamma0, width, num_draws=num_draws, progress=tell)
-        found.append(sample.draws.mean(0).numpy())
+        network = FiniteNetwork(
+            INPUTS, TARGETS, width=width, activation="erf", gamma0=gamma0, inverse_temperature=INVERSE_TEMPERATURE
+        )
+        posterior = simulate_posterior(
+            network,
+            generator=torch.Generator().manual_seed(width),
+            num_chains=NUM_CHAINS,
+            num_draws=num_draws,
+            num_warmup=num_draws,
+            # Most directions are those of the prior, which turn into -q after a time of pi: at steps of 0.3, ten would
+            # lose themselves there, and five, half of it, forget the position.
+            num_leapfrog=5,
+            progress=tell,
+        )
+        outputs = posterior.chain_outputs[:, 0]
+        turned = [_alignment(kernel) for kernel in posterior.chain_kernels[:, 0]]
+        found.append(np.stack([outputs.numpy(), np.array(turned)], 1))
     return found
-
-
-def _split(q: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Positions (C, N (D + 1)) to weights (C, N, D) and readouts (C, N)."""
-    dim = len(INPUTS[0])
-    return q[:, : width * dim].reshape(len(q), width, dim), q[:, width * dim :]
-
-
-def _sample(gamma0: float, width: int, *, num_draws: int, progress: Progress) -> LangevinSample:
-    """Chains of networks from the posterior exp(-b g^2 N sum (f - y)^2 / 2 - |theta|^2 / 2)."""
-    x, y = _inputs() / math.sqrt(len(INPUTS[0])), torch.tensor(TARGETS, dtype=torch.float64)
-    stiffness = INVERSE_TEMPERATURE * gamma0**2 * width
-
-    def run(q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Preactivations and activations (C, N, P), outputs (C, P)."""
-        weights, readout = _split(q, width)
-        h = weights @ x.T
-        value = torch.erf(h)
-        return h, value, (readout[:, None] @ value)[:, 0] / (gamma0 * width)
-
-    def potential(q: Tensor) -> tuple[Tensor, Tensor]:
-        h, value, output = run(q)
-        energy = 0.5 * stiffness * (output - y).square().sum(1) + 0.5 * q.square().sum(1)
-        pull = stiffness / (gamma0 * width) * (output - y)
-        by_readout = (value @ pull[:, :, None])[:, :, 0]
-        slope = 2.0 / math.sqrt(math.pi) * torch.exp(-h.square())
-        by_weights = (slope * _split(q, width)[1][:, :, None] * pull[:, None]) @ x
-        return energy, torch.cat([by_weights.flatten(1), by_readout], 1) + q
-
-    def observe(q: Tensor) -> Tensor:
-        _, value, output = run(q)
-        kernels = value.mT @ value / width
-        total = kernels.diagonal(dim1=1, dim2=2).sum(1)
-        return torch.stack([output[:, 0], (kernels @ y @ y) / (y @ y * total)], 1)
-
-    generator = torch.Generator().manual_seed(width)
-    start = torch.randn(NUM_CHAINS, width * (len(INPUTS[0]) + 1), generator=generator, dtype=torch.float64)
-    return sample_langevin(
-        potential,
-        start,
-        num_draws=num_draws,
-        num_warmup=num_draws,
-        # Most directions are those of the prior, which turn into -q after a time of pi: at steps of 0.3, ten would lose
-        # themselves there, and five, half of it, forget the position.
-        num_leapfrog=5,
-        generator=generator,
-        observe=observe,
-        progress=progress,
-    )
 
 
 def _sampled_readings(sampled: dict[float, list[Array]]) -> list[Reading]:
