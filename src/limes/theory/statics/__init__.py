@@ -1,9 +1,9 @@
 """Bayesian networks at the end of training: the limits of their posterior as width, or width and data, grow.
 
 Each model is a frozen problem and a solver. `STATICS` is the table of all of them: a new model is one file and one line
-here. They hold in different regimes: `adaptive_kernel` and `adaptive_deep_linear` keep the number of samples fixed and
-let the kernel turn towards the targets (mean-field scaling); `nngp_posterior` is their limit without feature learning;
-`proportional_linear` has as many samples as neurons in NTK scaling, where the kernel only changes its size.
+here. They hold in different regimes: `adaptive_kernel`, `adaptive_deep` and `adaptive_deep_linear` keep the number of
+samples fixed and let the kernel turn towards the targets (mean-field scaling); `nngp_posterior` is their limit without
+feature learning; `proportional_linear` has as many samples as neurons in NTK scaling, where the kernel only rescales.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,6 +13,12 @@ from typing import Any
 
 from limes.core.source import Source
 from limes.theory.statics.adaptive import AdaptiveProblem, AdaptiveResult, dual_value, solve_adaptive
+from limes.theory.statics.deep_adaptive import (
+    DeepAdaptiveProblem,
+    DeepAdaptiveResult,
+    deep_saddle_residual,
+    solve_deep_adaptive,
+)
 from limes.theory.statics.deep_linear import DeepLinearProblem, DeepLinearResult, solve_deep_linear
 from limes.theory.statics.matrix_saddle import MatrixSaddle, saddle_residual, solve_matrix_saddle
 from limes.theory.statics.nngp import NNGPProblem, NNGPResult, solve_nngp
@@ -78,6 +84,15 @@ STATICS: Mapping[str, StaticsModel] = MappingProxyType(
             docs="adaptive_kernels.md",
             example=lambda: AdaptiveProblem([[1.0, 0.5], [-0.4, 1.2]], [1.0, -0.5], [[0.3, 0.9]]),
         ),
+        "adaptive_deep": StaticsModel(
+            name="adaptive_deep",
+            problem=DeepAdaptiveProblem,
+            solve=solve_deep_adaptive,
+            scope="several hidden layers that learn features (mean-field, muP), any activation, few samples",
+            source=_ADAPTIVE,
+            docs="deep_adaptive_kernels.md",
+            example=lambda: DeepAdaptiveProblem([[1.0, 0.5], [-0.4, 1.2]], [1.0, -0.5], [[0.3, 0.9]]),
+        ),
         "adaptive_deep_linear": StaticsModel(
             name="adaptive_deep_linear",
             problem=DeepLinearProblem,
@@ -96,6 +111,8 @@ __all__ = [
     "STATICS",
     "AdaptiveProblem",
     "AdaptiveResult",
+    "DeepAdaptiveProblem",
+    "DeepAdaptiveResult",
     "DeepLinearProblem",
     "DeepLinearResult",
     "FiniteNetwork",
@@ -106,10 +123,12 @@ __all__ = [
     "ProportionalProblem",
     "ProportionalResult",
     "StaticsModel",
+    "deep_saddle_residual",
     "dual_value",
     "saddle_residual",
     "simulate_posterior",
     "solve_adaptive",
+    "solve_deep_adaptive",
     "solve_deep_linear",
     "solve_matrix_saddle",
     "solve_nngp",
