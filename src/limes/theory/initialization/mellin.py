@@ -40,27 +40,40 @@ def log_gamma_ratio(a: Real, s: Complex) -> Complex:
     >>> complex(np.round(log_gamma_ratio(np.array(1e8), np.array(2.0 + 0j)) * 1e8, 6))    # ln(1 + 1/a), times a
     (1+0j)
     """
-    a, s = np.broadcast_arrays(np.asarray(a, float), np.asarray(s, complex))
+    a, s = np.asarray(a, float), np.asarray(s, complex)
     big = a >= STIRLING_FROM
-    safe = np.where(big, a, STIRLING_FROM)
-    z = safe + s
-    value = safe * _entropy(s / safe) - 0.5 * np.log1p(s / safe)
-    for order, coefficient in enumerate(STIRLING):
-        value = value + coefficient * (z ** -(2 * order + 1) - safe ** -(2.0 * order + 1))
     if bool(big.all()):
-        return value
+        return _stirling(a, s)
     small = np.where(big, 1.0, a)
     direct = loggamma(small + np.where(big, 0.0, s)) - gammaln(small) - s * np.log(small)
-    return np.asarray(np.where(big, value, direct))
+    if not bool(big.any()):
+        return np.asarray(direct)
+    return np.asarray(np.where(big, _stirling(np.where(big, a, STIRLING_FROM), s), direct))
+
+
+def _stirling(a: Real, s: Complex) -> Complex:
+    value = a * _entropy(s / a) - 0.5 * np.log1p(s / a)
+    # Both inverse powers by Horner's rule in the squares.
+    here, there = 1.0 / (a + s), 1.0 / a
+    square, base = here * here, there * there
+    tail, rest = np.zeros_like(here), np.zeros_like(there)
+    for coefficient in reversed(STIRLING):
+        tail, rest = coefficient + square * tail, coefficient + base * rest
+    return np.asarray(value + here * tail - there * rest)
 
 
 def _entropy(u: Complex) -> Complex:
     """(1 + u) ln(1 + u) - u, by its series near zero, where the difference loses what a thousand layers would need."""
     near = np.abs(u) < 0.05
-    small, large = np.where(near, u, 0.0), np.where(near, 1.0, u)
+    if not bool(near.any()):
+        return np.asarray((1.0 + u) * np.log1p(u) - u)
+    small = np.where(near, u, 0.0)
     series = np.zeros_like(small)
     for n in range(14, 1, -1):
         series = (-1) ** n / (n * (n - 1.0)) + small * series
+    if bool(near.all()):
+        return np.asarray(small * small * series)
+    large = np.where(near, 1.0, u)
     return np.asarray(np.where(near, small * small * series, (1.0 + large) * np.log1p(large) - large))
 
 
@@ -176,11 +189,18 @@ class Ladder:
 
     def invert(self, log_t: float) -> tuple[float, float]:
         """The integral of F(s) t^-s dy / 2 pi as (mantissa, exponent of e): it may be far below the least float."""
-        rung = self._rung(self._place(log_t))
-        y = rung.step * np.arange(len(rung.values))
-        terms = np.exp(rung.values - 1j * y * log_t).real
-        total = rung.step * (2.0 * float(terms.sum()) - float(terms[0])) / (2.0 * math.pi)
-        return total, rung.log_top - rung.c * log_t
+        mantissas, exponents = self.invert_all(np.array([log_t]))
+        return float(mantissas[0]), float(exponents[0])
+
+    def invert_all(self, log_t: Real) -> tuple[Real, Real]:
+        """The same for many arguments (R,): those that share a contour are summed together."""
+        chosen = self._nearest(log_t)
+        mantissas, exponents = np.empty(len(log_t)), np.empty(len(log_t))
+        for c in np.unique(chosen):
+            rung, here = self._rung(float(c)), np.flatnonzero(chosen == c)
+            mantissas[here] = _fourier(rung, log_t[here])
+            exponents[here] = rung.log_top - rung.c * log_t[here]
+        return mantissas, exponents
 
     def _real(self, c: float) -> tuple[float, float, float]:
         value = slope = bend = 0.0
@@ -191,16 +211,22 @@ class Ladder:
             value, slope, bend = value - math.log(abs(c)), slope - 1.0 / c, bend + 1.0 / c**2
         return value, slope, bend
 
-    def _place(self, log_t: float) -> float:
-        """The rung whose saddle is nearest; the ladder grows until it reaches there."""
-        while self._slopes[-1][1] < log_t and len(self._places) < MAX_RUNGS:
+    def _nearest(self, log_t: Real) -> Real:
+        """The rungs whose saddles are nearest; the ladder grows until it reaches all."""
+        low, high = float(log_t.min()), float(log_t.max())
+        while self._slopes[-1][1] < high and len(self._places) < MAX_RUNGS:
             self._add(self._places[-1] + LADDER_STEP / math.sqrt(self._slopes[-1][2]), end=True)
-        while self._slopes[0][1] > log_t and len(self._places) < MAX_RUNGS:
+        while self._slopes[0][1] > low and len(self._places) < MAX_RUNGS:
             self._add(self._places[0] - LADDER_STEP / math.sqrt(self._slopes[0][2]), end=False)
         slopes = np.array([slope for _, slope, _ in self._slopes])
-        if not slopes[0] <= log_t <= slopes[-1] and len(slopes) >= MAX_RUNGS:
-            raise ConvergenceError(f"no saddle within {MAX_RUNGS} contours at ln t = {log_t:.6g}: too far in the tail")
-        return self._places[int(np.abs(slopes - log_t).argmin())]
+        if not slopes[0] <= low <= high <= slopes[-1] and len(slopes) >= MAX_RUNGS:
+            far = low if low < slopes[0] else high
+            raise ConvergenceError(f"no saddle within {MAX_RUNGS} contours at ln t = {far:.6g}: too far in the tail")
+        right = np.clip(np.searchsorted(slopes, log_t), 1, max(len(slopes) - 1, 1))
+        left = right - 1
+        right = np.minimum(right, len(slopes) - 1)
+        closer = np.abs(slopes[left] - log_t) <= np.abs(slopes[right] - log_t)
+        return np.array(self._places)[np.where(closer, left, right)]
 
     def _add(self, c: float, *, end: bool) -> None:
         index = len(self._places) if end else 0
@@ -243,10 +269,23 @@ class Ladder:
 
 def _reach(log_size: Callable[[Real], Real], width: float) -> float:
     """A height beyond which the integrand is below e^-41 of its top."""
-    y = 4.0 * width
-    while float(log_size(np.array([y]))[0]) > -CUTOFF:
-        y *= 1.25
-    return y
+    heights = 4.0 * width * 1.25 ** np.arange(8.0)
+    while True:
+        low = np.flatnonzero(log_size(heights) <= -CUTOFF)
+        if len(low):
+            return float(heights[low[0]])
+        heights = heights * (heights[-1] / heights[0]) * 1.25
+
+
+def _fourier(rung: Rung, log_t: Real) -> Real:
+    """The trapezoidal sum at each argument; each phase is a product of two of 2 sqrt(n)."""
+    stride = math.ceil(math.sqrt(len(rung.values)))
+    weights = np.zeros(stride * stride, complex)
+    weights[: len(rung.values)] = np.exp(rung.values)
+    weights[0] *= 0.5
+    table, phase = weights.reshape(stride, stride), -1j * rung.step * np.arange(stride)
+    near, far = np.exp(log_t[:, None] * phase), np.exp(stride * log_t[:, None] * phase)
+    return np.asarray(((near @ table.T) * far).sum(1).real * (rung.step / math.pi))
 
 
 def _trapezoid(values: Complex, step: float, log_t: float) -> float:

@@ -187,8 +187,7 @@ def solve_prior(problem: PriorProblem, radii: Any) -> PriorResult:
         raise SpecError(f"radii {r.tolist()}: expected finite lengths of an output, 0 or more")
     contours, alive = _Contours(problem), 1.0 - problem.atom
     mass, center, _ = _at(problem, 0.0)
-    rows = [_row(problem, contours, radius, alive, center) for radius in r]
-    log_density, below, above, log_above = np.array(rows).T.reshape(4, len(r))
+    log_density, below, above, log_above = _curves(problem, contours, r, alive, center)
     with np.errstate(over="ignore"):
         density = np.exp(log_density)
     return PriorResult(
@@ -204,26 +203,31 @@ def solve_prior(problem: PriorProblem, radii: Any) -> PriorResult:
     )
 
 
-def _row(
-    problem: PriorProblem, contours: _Contours, radius: float, alive: float, center: float
-) -> tuple[float, float, float, float]:
+def _curves(problem: PriorProblem, contours: _Contours, radii: Real, alive: float, center: float) -> list[Real]:
     """ln density, below, above, ln above."""
-    if radius == 0.0:
-        return _log_density_at_zero(problem), problem.atom, alive, math.log(alive) if alive else -math.inf
-    log_t = 2.0 * math.log(radius) - problem.log_mean_square
-    n = problem.num_outputs
-    mantissa, exponent = contours.density.invert(log_t)
+    log_density = np.full(len(radii), _log_density_at_zero(problem))
+    below, above = np.full(len(radii), problem.atom), np.full(len(radii), alive)
+    log_above = np.full(len(radii), math.log(alive) if alive else -math.inf)
+    away = np.flatnonzero(radii > 0.0)
+    if len(away) == 0:
+        return [log_density, below, above, log_above]
+    logs, n = np.log(radii[away]), problem.num_outputs
+    log_t = 2.0 * logs - problem.log_mean_square
+    mantissa, exponent = contours.density.invert_all(log_t)
     # dP/d|f| = (2 / |f|) * integral, spread over a sphere of area 2 pi^(n/2) / Gamma(n/2) |f|^(n-1).
-    sphere = 0.5 * n * math.log(math.pi) - math.lgamma(0.5 * n) + n * math.log(radius)
-    log_density = math.log(max(mantissa, 5e-324)) + exponent - sphere
-    if log_t > center:
-        mantissa, exponent = contours.above.invert(log_t)
-        log_above = math.log(max(mantissa, 5e-324)) + exponent
-        above = math.exp(log_above)
-        return log_density, 1.0 - above, above, log_above
-    mantissa, exponent = contours.below.invert(log_t)
-    inside = mantissa * math.exp(exponent)
-    return log_density, problem.atom + inside, alive - inside, math.log(alive - inside)
+    sphere = 0.5 * n * math.log(math.pi) - math.lgamma(0.5 * n) + n * logs
+    log_density[away] = np.log(np.maximum(mantissa, 5e-324)) + exponent - sphere
+    tail, core = away[log_t > center], away[log_t <= center]
+    if len(tail):
+        mantissa, exponent = contours.above.invert_all(log_t[log_t > center])
+        log_above[tail] = np.log(np.maximum(mantissa, 5e-324)) + exponent
+        above[tail] = np.exp(log_above[tail])
+        below[tail] = 1.0 - above[tail]
+    if len(core):
+        mantissa, exponent = contours.below.invert_all(log_t[log_t <= center])
+        inside = mantissa * np.exp(exponent)
+        below[core], above[core], log_above[core] = problem.atom + inside, alive - inside, np.log(alive - inside)
+    return [log_density, below, above, log_above]
 
 
 def _log_density_at_zero(problem: PriorProblem) -> float:

@@ -24,6 +24,7 @@ from limes.theory.statics.matrix_saddle import MatrixSaddle, saddle_residual, so
 from limes.theory.statics.nngp import NNGPProblem, NNGPResult, solve_nngp
 from limes.theory.statics.proportional import ProportionalProblem, ProportionalResult, solve_proportional
 from limes.theory.statics.simulate_posterior import FiniteNetwork, FinitePosterior, simulate_posterior
+from limes.theory.statics.weak import WeakResult, solve_weak
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,6 +85,15 @@ STATICS: Mapping[str, StaticsModel] = MappingProxyType(
             docs="adaptive_kernels.md",
             example=lambda: AdaptiveProblem([[1.0, 0.5], [-0.4, 1.2]], [1.0, -0.5], [[0.3, 0.9]]),
         ),
+        "weak_feature_learning": StaticsModel(
+            name="weak_feature_learning",
+            problem=AdaptiveProblem,
+            solve=solve_weak,
+            scope="one hidden layer, the first correction in gamma0^2 to the NNGP, any activation",
+            source=_ADAPTIVE,
+            docs="adaptive_kernels.md",
+            example=lambda: AdaptiveProblem([[1.0, 0.5], [-0.4, 1.2]], [1.0, -0.5], [[0.3, 0.9]], gamma0=0.2),
+        ),
         "adaptive_deep": StaticsModel(
             name="adaptive_deep",
             problem=DeepAdaptiveProblem,
@@ -123,6 +133,7 @@ __all__ = [
     "ProportionalProblem",
     "ProportionalResult",
     "StaticsModel",
+    "WeakResult",
     "deep_saddle_residual",
     "dual_value",
     "saddle_residual",
@@ -133,4 +144,5 @@ __all__ = [
     "solve_matrix_saddle",
     "solve_nngp",
     "solve_proportional",
+    "solve_weak",
 ]

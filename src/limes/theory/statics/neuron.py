@@ -106,6 +106,10 @@ class Grid:
         self._edge = (z.abs() >= 0.98 * float(line[-1])).any(1)
         self._phi = phi(z @ directions.T)
 
+    def prior(self) -> tuple[Tensor, Tensor]:
+        """Activations (Q, P + M) at the nodes and their weights without any tilt."""
+        return self._phi, self._log_weights.exp()
+
     @staticmethod
     def fits(directions: Tensor, *, radius: float = 12.0) -> bool:
         """Whether such a grid is small enough."""
