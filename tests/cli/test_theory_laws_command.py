@@ -5,6 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from limes.store import Member, NewRun, Store
+from support.store_worker import result
+
 
 @pytest.fixture
 def table(tmp_path):
@@ -25,6 +28,29 @@ def test_answer_and_page(limes, table, tmp_path) -> None:
     (tmp_path / "s.json").write_text(json.dumps(spectrum))
     done = limes("theory", "laws", table, "--spectrum", tmp_path / "s.json", "--json", *flags[:-2])
     assert json.loads(done.out)["a"] == {"value": 1.75, "low": 1.6, "high": 1.9}
+
+
+def test_the_store_of_a_sweep(limes, tmp_path) -> None:
+    """Best losses of eight widths that fall as width^-1 to a floor: the law of a = 2 in one direction."""
+    with Store.create(tmp_path) as store:
+        for width in 2 ** np.arange(8):
+            key = f"w{width}"
+            store.add_runs(
+                [NewRun(key=key, spec={}, cost=1.0, steps=10, num_params=int(width), num_tokens=1000, flops=6e5)]
+            )
+            store.add_members(
+                [Member(axis="width", parametrization="mup", size=int(width), seed=0, log2_lr=-5.0, key=key)]
+            )
+        while claim := store.claim("worker"):
+            width = float(claim.key[1:])
+            assert store.record(claim, result((1.0 + 1 / width) * (1 + 1e-3 * np.cos(7 * width))))
+    flags = ["--a", "2,1.9,2.1", "--b", "2,1.9,2.1", "--width", "num_params"]
+    done = limes("theory", "laws", tmp_path, *flags, "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert found["num_runs"] == 8 and found["directions"][0]["verdict"] == "agree"
+    wrong = limes("theory", "laws", tmp_path, "--a", "1.4,1.35,1.45", *flags[2:])
+    assert wrong.code == 0 and "do not agree" in wrong.out
 
 
 @pytest.mark.parametrize(
