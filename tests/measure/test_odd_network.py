@@ -41,6 +41,10 @@ CASES: dict[str, Callable[[OddNetwork, Batch, torch.optim.Optimizer], object]] =
     "gradient_kernels": lambda m, b, o: measure.gradient_kernels(m, b[0], layers=LAYERS),
     "empirical_ntk": lambda m, b, o: measure.empirical_ntk(m.eval(), b[0]),
     "measure_spectrum": lambda m, b, o: measure.measure_spectrum(m.eval(), *regression(m, b)),
+    "measure_joint_spectrum": lambda m, b, o: measure.measure_joint_spectrum(
+        m, *regression(m.eval(), b), generator=torch.Generator().manual_seed(0), num_modes=8, num_products=8
+    ),
+    "tangent_operator": lambda m, b, o: product(m, b),
     "record_forward_pass": lambda m, b, o: measure.record_forward_pass(m, b[0]),
     "split_updates": lambda m, b, o: measure.split_updates(m, *recordings(m.eval(), b)),
     "second_order_ratios": lambda m, b, o: measure.second_order_ratios(
@@ -69,6 +73,13 @@ def regression(model: OddNetwork, batch: Batch) -> tuple[Tensor, Tensor]:
     """Tokens, and real targets in the shape of the outputs."""
     with torch.no_grad():
         return batch[0], 0.5 * model(batch[0])
+
+
+def product(model: OddNetwork, batch: Batch) -> Tensor:
+    """One product with the tangent kernel."""
+    with measure.tangent_operator(model, batch[0]) as kernel:
+        size = batch[0].numel() * model.readout.out_features
+        return kernel.product(torch.ones(size, dtype=model.qkv.weight.dtype))
 
 
 def trained(dtype: torch.dtype) -> tuple[OddNetwork, Batch, torch.optim.Optimizer]:
