@@ -21,6 +21,8 @@ from limes.sweep.observe import NUM_QUANTILES, SHARPNESS_PRODUCTS, SHARPNESS_SAM
 # share seeds: at the base they are one run.
 SEEDS_PER_SIZE = 1_000
 BYTES_PER_NUMBER = 4
+# Measured on one core with networks so small that nothing else counts.
+SECONDS_PER_MEASUREMENT = 0.06
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,9 +172,10 @@ def _measuring_seconds(run: RunSpec) -> float:
     assert observe is not None
     passes = observe.num_probe / 3 + observe.num_kernel + observe.num_ntk * max(observe.num_ntk / 4, 1.0)
     if observe.sharpness:
-        passes += 2 * SHARPNESS_PRODUCTS * SHARPNESS_SAMPLES
+        # The largest eigenvalue is found well before the limit, as a rule.
+        passes += 2 * SHARPNESS_PRODUCTS * SHARPNESS_SAMPLES / 3
     tokens = run.model.context if isinstance(run.model, TransformerSpec) else 1
-    return passes * num_flops(run.model, tokens) / FLOPS_PER_SECOND + 2e-4 * len(run.tensors) * (20 + observe.num_ntk)
+    return passes * num_flops(run.model, tokens) / FLOPS_PER_SECOND + SECONDS_PER_MEASUREMENT
 
 
 def _numbers(run: RunSpec) -> int:
