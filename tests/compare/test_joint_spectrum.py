@@ -95,6 +95,24 @@ def test_a_module_of_ones_own(tmp_path) -> None:
         module_study(target, batch=batch, **settings)
 
 
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (nn.Linear(7, 2), "fails on inputs .*mat1"),
+        (nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)), "another function"),
+        (nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)), "another function"),
+        (nn.Flatten(0), "no tensor"),
+        (nn.Identity(), "no parameter is trainable"),
+    ],
+)
+def test_networks_without_a_linearization_are_refused_in_one_sentence(model, words: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    inputs = torch.randn(6, 3, generator=draws, dtype=torch.float64)
+    with pytest.raises(SpecError, match=words) as caught:
+        network_spectrum(model.double(), inputs, torch.arange(6) % 2, label="mine", num_steps=5)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("settings", [{"widths": (20,)}, {"widths": ()}, {"num_steps": 1}, {"depth": 0}])
 def test_bad_settings_are_one_sentence(settings) -> None:
     inputs, targets = text()

@@ -127,6 +127,13 @@ def test_bad_input_is_one_sentence(settings, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_what_does_not_fit_into_memory_is_refused_before_the_work(monkeypatch) -> None:
+    model, inputs, targets = network()
+    monkeypatch.setattr("limes.measure.joint_spectrum.MAX_GIB", 1e-6)
+    with pytest.raises(SpecError, match="GiB"):
+        measure_joint_spectrum(model, inputs, targets, generator=generator())
+
+
 @pytest.mark.parametrize(("lr", "steps", "words"), [(0.0, 1, "positive"), (9.0, 1, "up to"), (0.01, -1, "at least 0")])
 def test_losses_that_are_none(lr: float, steps: float, words: str) -> None:
     model, inputs, targets = network()

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from limes.compare.full_batch import FullBatch
 from limes.compare.joint_result import JointStudy, LossPair, NetworkSpectrum
 from limes.core.errors import SpecError
+from limes.measure.activations import main_tensor
 from limes.measure.joint_spectrum import JointSpectrum, measure_joint_spectrum
 from limes.measure.tangent import tangent_operator
 from limes.models import build_model
@@ -77,8 +78,7 @@ def network_spectrum(
         raise SpecError(f"num_steps {num_steps}: expected at least 2")
     tell = progress if progress is not None else lambda share: None
     classes = not targets.is_floating_point()
-    with torch.no_grad():
-        num_outputs = model(inputs).shape[-1]
+    num_outputs = _check_model(model, inputs)
     goal = _one_hot(targets, num_outputs) if classes else targets.double()
     modes = measure_joint_spectrum(
         model,
@@ -109,6 +109,30 @@ def network_spectrum(
     return NetworkSpectrum(
         label=label, width=width, modes=modes, steps=steps.astype(float), squared=squared, entropy=entropy
     )
+
+
+def _check_model(model: nn.Module, inputs: Tensor) -> int:
+    """Outputs per point of a network that takes these inputs and is the same function in training and in evaluation."""
+    found = []
+    for training in (True, False):
+        model.train(training)
+        try:
+            with torch.no_grad():
+                output = main_tensor(model(inputs))
+        except Exception as error:
+            reason = str(error).splitlines()[0] if str(error) else "no reason given"
+            raise SpecError(
+                f"the network fails on inputs {tuple(inputs.shape)}, {inputs.dtype}: {type(error).__name__}: {reason}"
+            ) from error
+        if output is None or output.dim() < 2:
+            raise SpecError("the network returned no tensor (samples, ..., outputs) of real numbers for these inputs")
+        found.append(output)
+    if not torch.allclose(found[0], found[1], rtol=1e-6, atol=1e-9):
+        raise SpecError(
+            "the network is another function in training than in evaluation (dropout, batch norm): a linearization is "
+            "of one function; take these out"
+        )
+    return int(found[0].shape[-1])
 
 
 def text_spectrum_study(

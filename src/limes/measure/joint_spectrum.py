@@ -22,6 +22,8 @@ from limes.numerics.lanczos import lanczos_bracket
 from limes.numerics.nystrom import nystrom_eigenpairs
 
 Array = NDArray[np.float64]
+# Of vectors that are held at once.
+MAX_GIB = 8.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -144,6 +146,7 @@ def measure_joint_spectrum(
             f"num_modes {num_modes}, num_products {num_products}, num_probes {num_probes}: expected at least 1, 2, 2"
         )
     with tangent_operator(model, inputs, parameter_weights=parameter_weights) as kernel:
+        _check_memory(kernel.size, num_modes, num_products)
         residual = _residual(kernel, targets, center_output=center_output)
         work = num_products + 2.0 * min(num_modes, kernel.size)
 
@@ -167,6 +170,16 @@ def measure_joint_spectrum(
             bounds=((below[0].numpy(), total * below[1].numpy()), (above[0].numpy(), total * above[1].numpy())),
             blocks=_blocks(kernel.block_sizes(residual), probes, blocks),
             num_products=kernel.num_products,
+        )
+
+
+def _check_memory(size: int, num_modes: int, num_products: int) -> None:
+    """Lanczos keeps its vectors and their images, Nystrom's method two blocks and their factors."""
+    gib = 8.0 * size * max(2 * num_products, 4 * min(num_modes, size)) / 2**30
+    if gib > MAX_GIB:
+        raise SpecError(
+            f"{size} outputs with {num_modes} modes and {num_products} products need {gib:.1f} GiB, the limit is "
+            f"{MAX_GIB:g}: take fewer samples or modes"
         )
 
 
