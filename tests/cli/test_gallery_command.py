@@ -13,6 +13,8 @@ def test_list_names_every_picture(limes):
     assert found.code == 0
     assert [line.split()[0] for line in found.out.splitlines()] == list(GALLERY)
     assert "arXiv:2205.09653" in found.out and "CPU s" in found.out
+    listed = json.loads(limes("gallery", "--json").out)["pictures"]
+    assert [row["name"] for row in listed] == list(GALLERY) and all(row["cpu_seconds"] <= 300 for row in listed)
 
 
 def test_a_picture_is_a_page_an_image_and_numbers(limes, tmp_path):

@@ -12,6 +12,7 @@ from limes.compare.gallery import (
     Reading,
     adaptive_kernel,
     bottlenecks,
+    circle,
     covariance_sde,
     easy_hard,
     edge,
@@ -116,6 +117,20 @@ def test_bottlenecks():
         assert (np.abs(points_.y - theory.y) <= wide + 0.1 * theory.y).all()
     # The mutant: the theory of twice the width does not fit the narrowest learner.
     assert abs(simulated[1].y[-1] - simulated[2].y[-1]) > 2.0 * (simulated[1].high - simulated[1].y)[-1]
+
+
+def test_circle():
+    picture = drawn("circle")
+    gain = picture.reading(circle.GAIN.format("hard"))
+    # The mutant: a gain of 0, as on easy tasks.
+    assert gain.measured - 2.0 * gain.half_width > 0.0, "rich networks fall faster on the hard task"
+    easy = picture.reading(circle.GAIN.format("easy"))
+    assert_agrees(easy, wrong=1.0)
+    assert easy.measured < gain.measured
+    rich = picture.reading(circle.EXPONENT.format("hard", "rich"))
+    lazy = picture.reading(circle.EXPONENT.format("hard", "lazy"))
+    assert abs(rich.measured - rich.expected) < abs(rich.measured - lazy.expected), "2 beta / (1 + beta), not beta"
+    assert abs(lazy.measured - lazy.expected) < abs(lazy.measured - rich.expected)
 
 
 def test_frontier():

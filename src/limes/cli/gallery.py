@@ -1,5 +1,6 @@
 """`limes gallery`: the pictures that explain the field, each made anew by one command."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,8 +24,7 @@ def gallery(
     from limes.compare.gallery import GALLERY
 
     if name is None:
-        for known, entry in GALLERY.items():
-            typer.echo(_line(known, entry))
+        _list(GALLERY, as_json=as_json)
         return
     if name not in GALLERY:
         raise SpecError(f"gallery {name!r}: there is no such picture; expected one of {', '.join(GALLERY)}")
@@ -33,6 +33,16 @@ def gallery(
     runs = out / f"{name}-{'reduced' if reduced else 'runs'}"
     picture = _draw(entry, name, runs, reduced=reduced, workers=workers, silent=as_json)
     _announce(picture, name, out, as_json=as_json)
+
+
+def _list(pictures: "Mapping[str, GalleryPicture]", *, as_json: bool) -> None:
+    from limes.cli.console import tell
+
+    rows = [
+        {"name": name, "seen": entry.seen, "sources": [str(s) for s in entry.sources], "cpu_seconds": entry.cpu_seconds}
+        for name, entry in pictures.items()
+    ]
+    tell({"pictures": rows}, [_line(name, entry) for name, entry in pictures.items()], page=None, as_json=as_json)
 
 
 def _line(name: str, entry: "GalleryPicture") -> str:

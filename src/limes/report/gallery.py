@@ -113,10 +113,12 @@ def _figure(panel: Panel, name: str) -> Figure:
         caption=panel.caption,
     )
     if panel.log_y:
-        # Over two decades only powers of ten have room for a label; below, 2 and 5 too, but never all digits.
+        # Below two decades 2 and 5 have room for a label beside the powers of ten, but never all digits; over many
+        # decades not every power has.
         values = np.concatenate([curve.y for curve in panel.curves])
         values = values[np.isfinite(values) & (values > 0)]
-        figure.plot.update_yaxes(dtick=1 if np.log10(values.max() / values.min()) > 2 else "D2")
+        decades = float(np.log10(values.max() / values.min()))
+        figure.plot.update_yaxes(dtick=int(np.ceil(decades / 8)) if decades > 2 else "D2")
     return figure
 
 

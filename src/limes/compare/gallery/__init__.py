@@ -9,6 +9,7 @@ from types import MappingProxyType
 from limes.compare.gallery import (
     adaptive_kernel,
     bottlenecks,
+    circle,
     covariance_sde,
     depth_transfer,
     easy_hard,
@@ -85,6 +86,13 @@ GALLERY: Mapping[str, GalleryPicture] = MappingProxyType(
             ),
             theory=("theory/random_features.md", "theory/scaling_exponents.md"),
             cpu_seconds=6,
+        ),
+        "circle": GalleryPicture(
+            seen="ReLU networks on the circle: features change the power of time on the hard task",
+            draw=circle.draw,
+            sources=(Source(title="Bordelon, Atanasov & Pehlevan, feature learning and scaling", arxiv="2409.17858"),),
+            theory=("theory/feature_learning.md",),
+            cpu_seconds=83,
         ),
         "frontier": GalleryPicture(
             seen="the compute-optimal frontier and the width that lies on it",
