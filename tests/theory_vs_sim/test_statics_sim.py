@@ -19,7 +19,7 @@ from limes.theory.statics import (
     solve_nngp,
 )
 from limes.theory.statics.neuron import Grid, directions_of
-from support.stats import assert_limit
+from support.stats import assert_golden, assert_limit, load_golden
 
 pytestmark = pytest.mark.sim
 
@@ -150,3 +150,23 @@ def test_particles_where_no_grid_reaches_are_the_limit_of_networks():
     check(AdaptiveProblem(inputs, targets, test_inputs, **settings))
     with pytest.raises(AssertionError):
         check(AdaptiveProblem(inputs, targets, test_inputs, **settings | {"gamma0": 1.1}))
+
+
+@pytest.mark.parametrize(
+    "row", load_golden("statics")["sampled"], ids=lambda row: f"{row['activation']}-{row['width']}"
+)
+def test_rows_of_finite_networks(row):
+    settings = {name: row[name] for name in ("activation", "width", "depth", "gamma0") if name in row}
+    inputs = row.get("input_scale", 1.0) * X
+
+    def check(**changes):
+        network = FiniteNetwork(inputs, Y, inverse_temperature=BETA, **settings | changes)
+        found = simulate_posterior(network, generator=stream(0, "init", "rows"), **CHAINS)
+        assert_golden(found.train_mean, row["train"])
+        assert_golden(found.kernels[-1].diagonal(), row["diagonal"])
+        if "readout" in row:
+            assert_golden(found.readout_second_moment, row["readout"])
+
+    check()
+    with pytest.raises(AssertionError):
+        check(gamma0=1.1 * row.get("gamma0", 1.0))

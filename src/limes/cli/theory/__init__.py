@@ -12,6 +12,7 @@ from limes.cli.theory.linear_attention import linear_attention
 from limes.cli.theory.phases import phases
 from limes.cli.theory.quadratic_network import quadratic_network
 from limes.cli.theory.ridge import ridge
+from limes.cli.theory.statics import statics
 
 COMMANDS = (
     dmft,
@@ -24,6 +25,7 @@ COMMANDS = (
     linear_attention,
     gaussian_mixture,
     quadratic_network,
+    statics,
 )
 
 theory = typer.Typer(

@@ -20,6 +20,14 @@ from limes.theory.statics.deep_adaptive import (
     solve_deep_adaptive,
 )
 from limes.theory.statics.deep_linear import DeepLinearProblem, DeepLinearResult, solve_deep_linear
+from limes.theory.statics.evidence import (
+    HyperparameterChoice,
+    choose_hyperparameters,
+    evidence_slopes,
+    log_evidence_at_width,
+    log_evidence_without_features,
+)
+from limes.theory.statics.learning_curve import LearningCurve, learning_curve
 from limes.theory.statics.matrix_saddle import MatrixSaddle, saddle_residual, solve_matrix_saddle
 from limes.theory.statics.nngp import NNGPProblem, NNGPResult, solve_nngp
 from limes.theory.statics.proportional import ProportionalProblem, ProportionalResult, solve_proportional
@@ -127,6 +135,8 @@ __all__ = [
     "DeepLinearResult",
     "FiniteNetwork",
     "FinitePosterior",
+    "HyperparameterChoice",
+    "LearningCurve",
     "MatrixSaddle",
     "NNGPProblem",
     "NNGPResult",
@@ -134,8 +144,13 @@ __all__ = [
     "ProportionalResult",
     "StaticsModel",
     "WeakResult",
+    "choose_hyperparameters",
     "deep_saddle_residual",
     "dual_value",
+    "evidence_slopes",
+    "learning_curve",
+    "log_evidence_at_width",
+    "log_evidence_without_features",
     "saddle_residual",
     "simulate_posterior",
     "solve_adaptive",
