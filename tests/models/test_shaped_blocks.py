@@ -1,6 +1,7 @@
 """Shaped blocks: their formulas, tokens that stay apart at depth 64 where unshaped ones collapse, training."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,17 +10,19 @@ from torch import nn
 from limes.compare.signal_profile import profile_signal
 from limes.core.errors import SpecError
 from limes.core.rng import stream
+from limes.data.corpus import load_corpus
 from limes.models.shaped import ShapedAttention, ShapedBlock, ShapedReLU, build_shaped_transformer
 from limes.spec import TransformerSpec
+from limes.spec.data import CorpusSpec
 
 SPEC = TransformerSpec(width=32, head_dim=16, depth=64, context=12, vocab_size=17, mlp_ratio=1)
 # The logarithm of the signal spreads like branch share times depth over width, here 2.
 SHARE = 0.1
 
 
-def unshaped():
+def unshaped(spec=SPEC, branch_weight=SHARE):
     """The same network with plain softmax attention and plain relu in He scaling, nothing else changed."""
-    model = build_shaped_transformer(SPEC, generator=stream(0, "init"), branch_weight=SHARE)
+    model = build_shaped_transformer(spec, generator=stream(0, "init"), branch_weight=branch_weight)
     generator = stream(1, "init")
     for block in model.blocks:
         block.activation = nn.ReLU()
@@ -86,3 +89,41 @@ def test_sixty_four_blocks_train_and_keep_tokens_apart_where_unshaped_ones_colla
 def test_bad_settings_are_one_sentence(setting, value):
     with pytest.raises(SpecError, match=f"{setting} is {value}"):
         build_shaped_transformer(SPEC, generator=stream(0, "init"), **{setting: value})
+
+
+def text():
+    """Bytes of the built-in text, how many there are, and the loss of knowing only how often each comes."""
+    tokens = torch.from_numpy(load_corpus(CorpusSpec(), base_dir=Path()).train.astype("int64"))
+    counts = torch.bincount(tokens)
+    shares = counts[counts > 0] / counts.sum()
+    return tokens, len(counts), float(-(shares * shares.log()).sum())
+
+
+def learn(model, tokens, lr, steps):
+    """Mean loss of the last ten steps; NaN where training ran away."""
+    optimizer, generator, losses = torch.optim.Adam(model.parameters(), lr=lr), stream(0, "batch"), []
+    for _ in range(steps):
+        start = torch.randint(len(tokens) - 25, (12, 1), generator=generator)
+        batch = tokens[start + torch.arange(25)]
+        loss = nn.functional.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten())
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    return sum(losses[-10:]) / 10
+
+
+@pytest.mark.sim
+def test_sixty_four_shaped_blocks_learn_text_and_blocks_that_collapse_do_not_pass_the_frequencies_of_bytes():
+    tokens, vocab_size, frequencies = text()
+    spec = SPEC.model_copy(update={"vocab_size": vocab_size, "context": 24})
+    shaped = build_shaped_transformer(spec, generator=stream(0, "init"), branch_weight=SHARE)
+    assert learn(shaped, tokens, 1e-3, 110) < frequencies - 0.1
+    for lr in (1e-4, 1e-3):
+        bare = unshaped(spec, branch_weight=1.0)
+        similarity = profile_signal(bare, lambda m=bare: m(tokens[None, :24]), generator=stream(0, "probe")).likeness[
+            -1
+        ]
+        assert similarity > 0.999
+        assert not learn(bare, tokens, lr, 110) < frequencies

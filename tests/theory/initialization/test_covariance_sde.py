@@ -43,7 +43,11 @@ def test_recorded_tanh():
     assert_golden([law.mean, law.std], GOLDEN["sde_tanh"]["log_variance"])
     assert_golden([law.mean, law.std], GOLDEN["sde_tanh"]["law"])
     result = solve_covariance_sde(problem, num_paths=20_000, num_steps=100)
-    assert_golden([result.correlation().mean()], GOLDEN["sde_tanh"]["rho"])
+    rho = result.correlation()
+    assert_golden([rho.mean()], GOLDEN["sde_tanh"]["rho"])
+    assert_golden([rho.std()], GOLDEN["sde_tanh"]["std"])
+    levels = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    assert_golden(rho.quantile(levels), GOLDEN["sde_tanh"]["quantiles"])
 
 
 def test_variance_of_shaped_relu_is_lognormal():
