@@ -1,6 +1,6 @@
 """Draw the pictures of the solved theories in docs/theory from what their commands wrote.
 
-for name in linear-attention gaussian-mixture quadratic-network ridge feature-learning; do
+for name in linear-attention gaussian-mixture quadratic-network balanced-linear ridge feature-learning; do
     limes theory $name --simulate --out DIR/$name
 done
 python benchmarks/theory_pictures.py DIR          # needs `pip install -e '.[plots]'`
@@ -26,10 +26,11 @@ PICTURES = {
     "linear_attention": ("linear-attention", ("samples", "tasks")),
     "gaussian_mixture": ("gaussian-mixture", ("error-ridge", "error-samples")),
     "quadratic_network": ("quadratic-network", ("loss", "overlap")),
+    "balanced_linear": ("balanced-linear", ("modes", "loss")),
     "ridge": ("ridge", ("test-loss", "width")),
     "feature_learning": ("feature-learning", ("loss", "alignment")),
 }
-LINEAR_X = {"loss", "overlap"}
+LINEAR_X = {"loss", "overlap", "modes"}
 
 
 def draw(axes: Any, panel: dict[str, Any], *, log_x: bool) -> None:
@@ -42,7 +43,12 @@ def draw(axes: Any, panel: dict[str, Any], *, log_x: bool) -> None:
             quantile = stats.t.ppf(0.975, p["degrees_of_freedom"])
             half = [quantile * error for error in p["error"]]
             axes.errorbar(p["x"], p["mean"], half, fmt="o", markersize=4, capsize=2, color=line.get_color())
-    axes.set(xlabel=panel["x"], ylabel=panel["y"], yscale="log", **({"xscale": "log"} if log_x else {}))
+    axes.set(
+        xlabel=panel["x"],
+        ylabel=panel["y"],
+        yscale="linear" if panel["name"] == "modes" else "log",
+        **({"xscale": "log"} if log_x else {}),
+    )
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
 

@@ -16,6 +16,7 @@ QUICK = {
     "linear-attention": ("--sizes", "4", "--draws", 2),
     "gaussian-mixture": ("--sizes", "40", "--draws", 2),
     "quadratic-network": ("--sizes", "10", "--draws", 2, "--longest", 3),
+    "balanced-linear": ("--sizes", "4", "--draws", 2, "--depth", 2, "--longest", 3),
     "ridge": ("--modes", 20, "--samples", 8, "--widths", 4, "--draws", 2),
     "feature-learning": ("--sizes", "10", "--draws", 2, "--modes", 5, "--gamma", 1, "--longest", 2),
 }
@@ -88,6 +89,10 @@ def test_a_killed_simulation_goes_on_where_it_was(tmp_path) -> None:
         (["quadratic-network", "--lr", "0"], "lr is 0"),
         (["quadratic-network", "--start", "0.9"], "make cross_overlap smaller"),
         (["quadratic-network", "--longest", "inf"], "longest is inf"),
+        (["balanced-linear", "--strengths", "0"], "above 0"),
+        (["balanced-linear", "--start", "1"], "half the smallest strength"),
+        (["balanced-linear", "--start", "-1"], "start is -1"),
+        (["balanced-linear", "--longest", "-3"], "at least 0"),
         (["ridge", "--a", "1"], "a is 1"),
         (["ridge", "--widths", "0"], "above 0"),
         (["ridge", "--modes", "100000", "--simulate"], "at most 5000"),

@@ -13,6 +13,7 @@ from limes.compare.curves import (
     QuadraticSetting,
     RidgeSetting,
     Work,
+    balanced_linear_study,
     feature_learning,
     feature_learning_study,
     gaussian_mixture,
@@ -40,6 +41,10 @@ STUDIES = {
     "linear-attention": (lambda work: linear_attention_study(ATTENTION, work), (4, 8)),
     "gaussian-mixture": (lambda work: gaussian_mixture_study(MIXTURE, work), (10, 20)),
     "quadratic-network": (lambda work: quadratic_network_study(QUADRATIC, work), (20, 40)),
+    "balanced-linear": (
+        lambda work: balanced_linear_study((2.0, 1.0), start=0.1, depth=3, longest=2.0, work=work),
+        (4, 8),
+    ),
     "ridge": (lambda work: ridge_study(RIDGE, work), ()),
     "feature-learning": (lambda work: feature_learning_study(FEATURES, work), (20, 40)),
 }
@@ -65,7 +70,7 @@ def plan(name, num_draws=3, **fields):
 @pytest.mark.parametrize("name", sorted(STUDIES))
 def test_theory_alone_has_curves_and_a_page(name, tmp_path):
     study = STUDIES[name][0](Work())
-    assert study.name == name and study.agreement == "" and len(study.panels) >= 3
+    assert study.name == name and study.agreement == "" and len(study.panels) >= 2
     for panel in study.panels:
         assert all(len(curve.x) == len(curve.y) and curve.points is None for curve in panel.curves)
         assert all(np.isfinite(curve.y).any() for curve in panel.curves)
@@ -159,6 +164,10 @@ BAD = {
     "overlaps of no weights": (
         lambda: quadratic_network_study(replace(QUADRATIC, start=0.9), Work()),
         "make cross_overlap smaller",
+    ),
+    "near": (
+        lambda: balanced_linear_study((1.0,), start=0.6, depth=2, longest=None, work=Work()),
+        "start is 0.6; expected less than 0.5",
     ),
     "divergence": (lambda: quadratic_network_study(replace(QUADRATIC, lr=5.0), Work()), "lower lr"),
     "fraction of a task": (

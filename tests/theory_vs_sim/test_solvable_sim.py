@@ -8,13 +8,16 @@ import torch
 
 from limes.core.rng import stream
 from limes.theory.solvable import (
+    BalancedLinearProblem,
     GaussianMixtureProblem,
     LinearAttentionProblem,
     QuadraticNetworkProblem,
     hessian_levels,
+    simulate_balanced_linear,
     simulate_gaussian_mixture,
     simulate_linear_attention,
     simulate_quadratic_network,
+    solve_balanced_linear,
     solve_gaussian_mixture,
     solve_linear_attention,
     solve_quadratic_network,
@@ -126,3 +129,26 @@ def test_hessian_of_quadratic_networks(at, mutant):
     check(hessian_levels(p, q, n, at=at))
     with pytest.raises(AssertionError):
         check(hessian_levels(p, q, n, at=mutant))
+
+
+def test_balanced_linear():
+    """Modes at early and middle times; another depth must not agree."""
+    problem = BalancedLinearProblem(strengths=[2.0, 1.0], start=0.05, depth=3, times=[0.5, 1.0, 1.5])
+    dims = (10, 14, 20, 28)
+    runs = [
+        simulate_balanced_linear(problem, dim=d, num_draws=48, generator=stream(0, "data", "balanced", str(d)))
+        for d in dims
+    ]
+
+    def check(result):
+        for when in range(3):
+            losses = np.array([run.test_loss[:, when] for run in runs])
+            assert_limit(dims, losses, result.test_loss[when], power=2.0)
+            for mode in range(2):
+                samples = np.array([run.products[:, when, mode] for run in runs])
+                assert_limit(dims, samples, result.products[when, mode], power=2.0)
+
+    check(solve_balanced_linear(problem))
+    for mutant in (replace(problem, depth=2), replace(problem, start=0.06)):
+        with pytest.raises(AssertionError):
+            check(solve_balanced_linear(mutant))

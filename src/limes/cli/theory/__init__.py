@@ -2,6 +2,7 @@
 
 import typer
 
+from limes.cli.theory.balanced_linear import balanced_linear
 from limes.cli.theory.circle import circle
 from limes.cli.theory.dmft import dmft
 from limes.cli.theory.feature_learning import feature_learning
@@ -25,6 +26,7 @@ COMMANDS = (
     linear_attention,
     gaussian_mixture,
     quadratic_network,
+    balanced_linear,
     statics,
 )
 

@@ -36,6 +36,7 @@ def answer_theory(
     out: Path | None,
     as_json: bool,
     terms: int = 1,
+    power: int = 1,
 ) -> None:
     """Solve, simulate if asked, write the folder, and say what was found."""
     if out is not None:
@@ -46,7 +47,7 @@ def answer_theory(
     from limes.report.theory import write_theory_report
     from limes.store.ledger import Ledger
 
-    plan = DrawPlan(num_draws=draws, sizes=sizes, terms=terms if len(sizes) > 1 else 1, seed=seed) if simulate else None
+    plan = DrawPlan(num_draws=draws, sizes=sizes, terms=terms, power=power, seed=seed) if simulate else None
     recorded = Ledger(out / LEDGER) if out is not None and simulate else {}
     with contextlib.ExitStack() as bars:
         shown: dict[str, ShareProgress] = {}

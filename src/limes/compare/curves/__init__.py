@@ -1,5 +1,6 @@
 """Solved theories as curves, with direct simulation laid over them: one file for each theory, one shape for all."""
 
+from limes.compare.curves.balanced_linear import balanced_linear_study
 from limes.compare.curves.feature_learning import FeatureLearningSetting, feature_learning_study
 from limes.compare.curves.gaussian_mixture import gaussian_mixture_study
 from limes.compare.curves.linear_attention import linear_attention_study
@@ -19,6 +20,7 @@ __all__ = [
     "RidgeSetting",
     "TheoryStudy",
     "Work",
+    "balanced_linear_study",
     "feature_learning_study",
     "gaussian_mixture_study",
     "linear_attention_study",

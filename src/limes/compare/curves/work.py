@@ -32,13 +32,15 @@ class DrawPlan:
         num_draws: Independent runs of each problem at each size, at least 2.
         sizes: Of the simulated systems, increasing; several are extrapolated in 1/size. Empty where the problem itself
             has all sizes.
-        terms: Powers of 1/size in the extrapolation.
+        terms: Corrections that are fitted in the extrapolation.
+        power: Order in 1/size of the first of them.
         seed: Of all draws.
     """
 
     num_draws: int
     sizes: tuple[int, ...] = ()
     terms: int = 1
+    power: int = 1
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -48,7 +50,7 @@ class DrawPlan:
             raise SpecError(f"sizes {list(self.sizes)}: expected increasing whole numbers of at least 1")
         if 1 < len(self.sizes) <= self.terms:
             raise SpecError(
-                f"sizes {list(self.sizes)}: an extrapolation with {self.terms} powers of 1/size needs at least "
+                f"sizes {list(self.sizes)}: an extrapolation with {self.terms} corrections needs at least "
                 f"{self.terms + 1} of them, or give one size alone"
             )
 
@@ -57,8 +59,9 @@ class DrawPlan:
         if not self.sizes:
             return f"{self.num_draws} draws"
         sizes = ", ".join(str(size) for size in self.sizes)
-        how = "" if self.terms == 1 else f" and 1/size^{self.terms}"
-        tail = f", extrapolated in 1/size{how}" if len(self.sizes) > 1 else ", at that size"
+        orders = [self.power * (term + 1) for term in range(self.terms)]
+        how = " and ".join("1/size" if order == 1 else f"1/size^{order}" for order in orders)
+        tail = f", extrapolated in {how}" if len(self.sizes) > 1 else ", at that size"
         return f"{self.num_draws} draws at {sizes} {unit}{tail}"
 
 
@@ -67,22 +70,21 @@ class Samples:
     """What the draws of one problem gave.
 
     Attributes:
-        sizes: Of the plan.
-        terms: Of its extrapolation.
+        plan: How they were drawn.
         values: metric -> for each size (num_draws, ...).
     """
 
-    sizes: tuple[int, ...]
-    terms: int
+    plan: DrawPlan
     values: Mapping[str, list[Array]]
 
     def estimates(self, metric: str) -> list[Estimate]:
         """Mean, or limit as the size grows, of each entry of a metric."""
         groups = [np.asarray(group).reshape(len(group), -1) for group in self.values[metric]]
         columns = [[group[:, i] for group in groups] for i in range(groups[0].shape[1])]
-        if len(self.sizes) < 2:
+        plan = self.plan
+        if len(plan.sizes) < 2:
             return [mean_estimate(column[0]) for column in columns]
-        return [limit_estimate(self.sizes, list(column), terms=self.terms) for column in columns]
+        return [limit_estimate(plan.sizes, list(column), power=plan.power, terms=plan.terms) for column in columns]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -140,7 +142,7 @@ class Work:
                 found[index].setdefault(metric, []).insert(0, np.asarray(values, dtype=np.float64))
             done += cost(problems[index], size)
             self._tell("simulation", done / total)
-        samples = iter(Samples(sizes=self.plan.sizes, terms=self.plan.terms, values=values) for values in found)
+        samples = iter(Samples(plan=self.plan, values=values) for values in found)
         return {key: [next(samples) for _ in group] for key, group in groups.items()}
 
     def _cell(self, plan: DrawPlan, simulator: Simulator, problem: Any, size: int, name: str) -> Mapping[str, Any]:

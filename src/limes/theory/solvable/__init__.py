@@ -11,6 +11,12 @@ from typing import Any
 import numpy as np
 
 from limes.core.source import Source
+from limes.theory.solvable.balanced_linear import (
+    BalancedLinearProblem,
+    BalancedLinearResult,
+    learning_time,
+    solve_balanced_linear,
+)
 from limes.theory.solvable.gaussian_mixture import (
     GaussianMixtureProblem,
     GaussianMixtureResult,
@@ -37,6 +43,7 @@ from limes.theory.solvable.quadratic_network import (
     solve_quadratic_network,
 )
 from limes.theory.solvable.simulate_attention import LinearAttentionSimulation, simulate_linear_attention
+from limes.theory.solvable.simulate_balanced import BalancedLinearSimulation, simulate_balanced_linear
 from limes.theory.solvable.simulate_mixture import GaussianMixtureSimulation, simulate_gaussian_mixture
 from limes.theory.solvable.simulate_quadratic import QuadraticNetworkSimulation, simulate_quadratic_network
 
@@ -137,12 +144,26 @@ _MODELS = (
             "noise_var": 0.1,
         },
     ),
+    SolvableModel(
+        name="balanced_linear",
+        problem=BalancedLinearProblem,
+        solve=solve_balanced_linear,
+        simulate=simulate_balanced_linear,
+        metrics=("test_loss", "products"),
+        scope="deep linear networks on white inputs from a balanced start: each singular mode in time, at any depth",
+        source=Source(title="Saxe, McClelland & Ganguli, exact solutions of deep linear learning", arxiv="1312.6120"),
+        docs="balanced_linear.md",
+        settings={"strengths": (2.0, 1.0, 0.5), "start": 0.05, "depth": 3, "times": (0.5, 1.0, 2.0)},
+    ),
 )
 
 SOLVABLE_MODELS: Mapping[str, SolvableModel] = MappingProxyType({model.name: model for model in _MODELS})
 
 __all__ = [
     "SOLVABLE_MODELS",
+    "BalancedLinearProblem",
+    "BalancedLinearResult",
+    "BalancedLinearSimulation",
     "GaussianMixtureProblem",
     "GaussianMixtureResult",
     "GaussianMixtureSimulation",
@@ -161,12 +182,15 @@ __all__ = [
     "escape_time",
     "final_weights_polar",
     "hessian_levels",
+    "learning_time",
     "minimum_loss",
     "plateau_loss",
     "ridge_path",
+    "simulate_balanced_linear",
     "simulate_gaussian_mixture",
     "simulate_linear_attention",
     "simulate_quadratic_network",
+    "solve_balanced_linear",
     "solve_gaussian_mixture",
     "solve_linear_attention",
     "solve_quadratic_network",
