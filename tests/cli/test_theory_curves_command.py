@@ -89,6 +89,7 @@ def test_a_killed_simulation_goes_on_where_it_was(tmp_path) -> None:
         (["quadratic-network", "--lr", "0"], "lr is 0"),
         (["quadratic-network", "--start", "0.9"], "make cross_overlap smaller"),
         (["quadratic-network", "--longest", "inf"], "longest is inf"),
+        (["quadratic-network", "--longest", "1e9"], "longest is 1000000000.0"),
         (["balanced-linear", "--strengths", "0"], "above 0"),
         (["balanced-linear", "--start", "1"], "half the smallest strength"),
         (["balanced-linear", "--start", "-1"], "start is -1"),

@@ -153,3 +153,23 @@ def test_surrogate_overestimates_most_at_large_gamma():
     cheap, exact = (solve_feature_learning(problem, [60.0], method=method) for method in ("surrogate", "exact"))
     row = {"value": 0.536, "tolerance": 5e-3, "source": "both integrated directly, 100 modes"}
     assert_golden(cheap.test_loss / exact.test_loss - 1.0, row)
+
+
+def test_no_limits_and_white_data():
+    assert_golden(
+        solve_random_features(power_law_problem(1.5, 1.25, 300), [10.0]).test_loss[0], GOLDEN["free_flow"]["test_loss"]
+    )
+    white = RandomFeatureProblem(np.ones(200), np.full(200, 1.0 / 200.0), num_samples=100.0)
+    assert_golden(solve_random_features(white, [1.0]).test_loss[0], GOLDEN["isotropic"]["test_loss"])
+
+
+def test_kernel_of_batch_noise():
+    """K_0 and K_1 of the Volterra sum, read off what one unit of label noise adds to the first two losses."""
+    quiet, noisy = (
+        power_law_problem(1.5, 1.25, 200, num_features=50.0, lr=0.2, batch_size=16, noise_var=noise)
+        for noise in (0.0, 1.0)
+    )
+    one, two = solve_random_features(noisy, [1, 2]).test_loss - solve_random_features(quiet, [1, 2]).test_loss
+    rate = 0.2**2 / 16
+    first = one / rate
+    assert_golden([first, two / rate - first * (one + 1.0)], GOLDEN["batch_kernel"])

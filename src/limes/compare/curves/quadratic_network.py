@@ -71,12 +71,14 @@ class QuadraticSetting:
         cross = start * draw
         wait = max(math.log(min(p, q) / float((cross**2).sum())), 1.0) / rate
         longest = 2.5 * wait if self.longest is None else self.longest
+        # Steps of the integrator are bounded by the fastest rate, whatever is left to happen.
+        longest = check_number("longest", longest, low=0.0, below=100.0 * wait, open_low=True)
         return QuadraticNetworkProblem(
             student_overlap=np.eye(p),
             cross_overlap=cross,
             teacher_overlap=np.eye(q),
             lr=self.lr,
-            times=np.linspace(0.0, check_number("longest", longest, low=0.0, open_low=True), NUM_TIMES),
+            times=np.linspace(0.0, longest, NUM_TIMES),
             noise_var=self.noise_var,
         )
 
