@@ -46,6 +46,13 @@ def check_number(
     return number
 
 
+def check_memory(what: str, *, numbers: float, limit: float = 4.0) -> None:
+    """Refuse work whose arrays of `numbers` float64 would take more than `limit` GiB, before the machine does."""
+    held = 8.0 * numbers / 2**30
+    if held > limit:
+        raise SpecError(f"{what} would hold {held:.3g} GiB; expected at most {limit:g}: ask for smaller sizes")
+
+
 def as_floats(name: str, values: Any) -> np.ndarray:
     """A float64 copy of numbers, tensors included."""
     if isinstance(values, Tensor):

@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 
 from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.numerics.contour import Real
-from limes.theory.checks import check_number, check_whole
+from limes.theory.checks import check_memory, check_number, check_whole
 from limes.theory.scaling.checks import check_times
 from limes.theory.scaling.feature_learning import FeatureLearningProblem
 
@@ -65,6 +65,8 @@ def simulate_feature_learning(
     power = np.repeat(problem.target_power, counts)
     lam, power = lam[lam > 0.0], power[lam > 0.0]
     width = round(problem.num_features)
+    # The integrator keeps a dozen stages of the state.
+    check_memory(f"training of {width} features on {len(lam)} modes", numbers=20.0 * width * len(lam))
     rows = []
     for _ in range(num_draws):
         start = torch.randn(width, len(lam), generator=generator, dtype=torch.float64).numpy()

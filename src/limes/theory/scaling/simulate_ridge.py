@@ -12,7 +12,7 @@ import torch
 
 from limes.core.errors import ScopeError
 from limes.numerics.contour import Real
-from limes.theory.checks import check_whole
+from limes.theory.checks import check_memory, check_whole
 from limes.theory.scaling.problem import RandomFeatureProblem
 from limes.theory.scaling.simulate import draw_data, draw_normals, expanded_modes, train_random_features
 
@@ -43,7 +43,7 @@ def simulate_ridge(problem: RandomFeatureProblem, *, num_draws: int, generator: 
 
     Raises:
         ScopeError: Infinitely many samples, or sizes that are not whole.
-        SpecError: Multiplicities are not whole.
+        SpecError: Multiplicities are not whole, or a fit needs more than 4 GiB.
 
     **Source**: arXiv:2405.00592, section 1. **Accuracy**: exact for each draw.
 
@@ -57,13 +57,16 @@ def simulate_ridge(problem: RandomFeatureProblem, *, num_draws: int, generator: 
         if value != round(value) if math.isfinite(value) else name == "num_samples":
             raise ScopeError(f"{name} is {value:g}; a simulation needs a whole, finite number")
     modes, samples = len(expanded_modes(problem)[0]), round(problem.num_samples)
+    width = modes if math.isinf(problem.num_features) else round(problem.num_features)
+    numbers = float(samples + width) * modes + 3.0 * samples * width
+    check_memory(f"a fit of {samples} samples, {width} features and {modes} modes", numbers=numbers)
     rows = []
     for _ in range(num_draws):
         if math.isinf(problem.num_features):
             # The modes themselves: as many features as modes, each along one of them.
             features = math.sqrt(modes) * np.eye(modes)
         else:
-            features = draw_normals(round(problem.num_features), modes, generator=generator)
+            features = draw_normals(width, modes, generator=generator)
         data, noise = draw_data(problem, samples, generator=generator)
         missing, residual = train_random_features(problem, [math.inf], features=features, data=data, noise=noise)
         rows.append(((missing[0] ** 2).sum(), (residual[0] ** 2).mean()))

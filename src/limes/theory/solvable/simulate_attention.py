@@ -11,7 +11,7 @@ import torch
 from scipy.linalg import solve
 
 from limes.core.errors import ScopeError, SpecError
-from limes.theory.checks import check_count
+from limes.theory.checks import check_count, check_memory
 from limes.theory.solvable.checks import Real
 from limes.theory.solvable.linear_attention import LinearAttentionProblem
 
@@ -45,7 +45,7 @@ def simulate_linear_attention(
 
     Raises:
         ScopeError: Infinitely many tasks.
-        SpecError: A ratio times `dim` is not whole.
+        SpecError: A ratio times `dim` is not whole, or a draw needs more than 4 GiB.
 
     **Source**: arXiv:2405.11751, section 2. **Accuracy**: exact for the draw; the limit is off by O(1/dim), 10 % at 40.
 
@@ -60,6 +60,7 @@ def simulate_linear_attention(
         raise ScopeError("task_ratio is inf; a simulation needs a finite number of tasks")
     l, k = (_whole(name, getattr(problem, name), d) for name in ("context_ratio", "task_ratio"))
     n = max(1, round(problem.sequence_ratio * d * d))
+    check_memory(f"a simulation with dim {d}", numbers=2.0 * n * (l + 1) * d + 2.0 * n * d * (d + 1) + float(d) ** 4)
     pairs = np.array([_draw(problem, d, l, k, n, generator) for _ in range(num_draws)])
     return LinearAttentionSimulation(icl_error=pairs[:, 0], idg_error=pairs[:, 1])
 

@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import solve_ivp
 
 from limes.core.errors import ConvergenceError, SpecError
-from limes.theory.checks import check_count
+from limes.theory.checks import check_count, check_memory
 from limes.theory.solvable.balanced_linear import BalancedLinearProblem
 from limes.theory.solvable.checks import Real
 
@@ -43,7 +43,7 @@ def simulate_balanced_linear(
         `BalancedLinearSimulation`.
 
     Raises:
-        SpecError: Fewer inputs than modes.
+        SpecError: Fewer inputs than modes, or a draw needs more than 4 GiB.
 
     **Source**: arXiv:1312.6120, section 1. **Accuracy**: 1e-7 for the draw; the limit is off by O(1/dim^2).
 
@@ -56,6 +56,7 @@ def simulate_balanced_linear(
     modes = len(problem.strengths)
     if check_count("dim", dim) < modes:
         raise SpecError(f"dim is {dim}; {modes} modes need at least as many inputs")
+    check_memory(f"a simulation with dim {dim}", numbers=float(dim) ** 4)
     runs = [_train(problem, dim, generator) for _ in range(num_draws)]
     return BalancedLinearSimulation(
         test_loss=np.array([loss for loss, _ in runs]), products=np.array([products for _, products in runs])

@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from limes.core.errors import ConvergenceError, SpecError
-from limes.theory.checks import check_count
+from limes.theory.checks import check_count, check_memory
 from limes.theory.solvable.checks import Real
 from limes.theory.solvable.gaussian_mixture import GaussianMixtureProblem
 from limes.theory.solvable.mixture_fields import wrong_class
@@ -45,7 +45,7 @@ def simulate_gaussian_mixture(
         `GaussianMixtureSimulation`.
 
     Raises:
-        SpecError: `dim` does not hold the means.
+        SpecError: `dim` does not hold the means, or a draw needs more than 4 GiB.
         ConvergenceError: The minimum was not found.
 
     **Source**: arXiv:2106.03791. **Accuracy**: gradient of the minimum below 1e-6 per sample; the limit is off by
@@ -62,6 +62,7 @@ def simulate_gaussian_mixture(
     check_count("num_draws", num_draws)
     if check_count("dim", dim) < classes:
         raise SpecError(f"dim is {dim}; {classes} class means need a dimension of at least {classes}")
+    check_memory(f"a simulation with dim {dim}", numbers=(3.0 * problem.sample_ratio + 1.0) * float(dim) ** 2)
     values, vectors = np.linalg.eigh(problem.means_gram)
     means = np.zeros((classes, dim))
     means[:, :classes] = vectors * np.sqrt(np.maximum(values, 0.0))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from limes.core.errors import ScopeError, SpecError
-from limes.theory.checks import check_count
+from limes.theory.checks import check_count, check_memory
 from limes.theory.solvable.checks import Real
 from limes.theory.solvable.quadratic_network import QuadraticNetworkProblem, overlap_loss
 
@@ -45,7 +45,7 @@ def simulate_quadratic_network(
 
     Raises:
         ScopeError: Gradient flow.
-        SpecError: Too few inputs.
+        SpecError: Too few inputs, or the draws need more than 4 GiB.
 
     **Source**: arXiv:2604.03068. **Accuracy**: exact for the draw; the limit is off by O(1/dim).
 
@@ -63,6 +63,7 @@ def simulate_quadratic_network(
     p, q = problem.cross_overlap.shape
     if check_count("dim", dim) < p + q:
         raise SpecError(f"dim is {dim}; {p} student and {q} teacher units need at least {p + q} inputs")
+    check_memory(f"{num_draws} draws with dim {dim}", numbers=float(num_draws) * dim * (2 * p + 2))
     joint = np.block(
         [[problem.student_overlap, problem.cross_overlap], [problem.cross_overlap.T, problem.teacher_overlap]]
     )
