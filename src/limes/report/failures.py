@@ -84,16 +84,16 @@ def _table(results: Sequence[FailureResult]) -> Table:
                     one.seed,
                     one.failure.sign,
                     _step(one.warned),
-                    _step(one.shown),
                     _step(one.warning),
-                    COSTS[one.failure.harm],
                     one.cost(one.broken),
                     remedy,
                     one.cost(run),
+                    COSTS[one.failure.harm],
+                    _step(one.shown),
                 )
             )
-    columns = ("failure", "seed", "sign", "danger at step", "loss shows at step", "warning, steps")
-    return Table(name="failures", columns=(*columns, "cost", "without", "remedy", "with"), rows=tuple(rows))
+    columns = ("failure", "seed", "sign", "danger at step", "warning, steps", "without", "remedy", "with", "of what")
+    return Table(name="failures", columns=(*columns, "loss shows at step"), rows=tuple(rows))
 
 
 def _step(value: float) -> Cell:
