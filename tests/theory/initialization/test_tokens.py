@@ -20,6 +20,7 @@ from limes.theory.initialization import (
     solve_tokens,
     value_gradient,
 )
+from limes.theory.initialization.covariance_sde import wishart_step
 from limes.theory.initialization.shaped_attention import attention_step
 from support.stats import assert_golden, assert_mean, load_golden
 
@@ -115,6 +116,16 @@ def test_drift_and_diffusion_of_shaped_attention():
     means = noise.reshape(16, -1, 3, 3).mean(1) / 0.02
     for i, j in zip(*index, strict=True):
         assert_mean(means[:, i, j], drift[i, j].item(), bias=0.02 * abs(drift[i, j].item()))
+
+
+def test_diffusion_of_the_mlp_branch():
+    """One step of its noise, 2 gam^2 = 1; with half the weight it is another."""
+    index, step = ([0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]), 1e-3
+    draw = np.random.Generator(np.random.Philox(1))
+    seen, half = (((wishart_step(V3.expand(200_000, 3, 3), s, draw) - V3) ** 2).mean(0) for s in (step, 0.5 * step))
+    assert_golden(seen[index] / step, GOLDEN["shaped_attention"]["mlp_diffusion"])
+    with pytest.raises(AssertionError, match="off by"):
+        assert_golden(half[index] / step, GOLDEN["shaped_attention"]["mlp_diffusion"])
 
 
 def test_trajectory_of_shaped_attention():
