@@ -159,6 +159,11 @@ BAD = {
     ),
     "no ridge below zero": (lambda: ridge_study(replace(RIDGE, ridge=-1.0), Work()), "ridge is -1"),
     "a": (lambda: ridge_study(replace(RIDGE, a=0.9), Work()), "a is 0.9"),
+    "endless wait": (
+        lambda: balanced_linear_study((1.0,), start=1e-200, depth=50, longest=None, work=Work()),
+        "give a larger start",
+    ),
+    "endless": (lambda: feature_learning_study(replace(FEATURES, longest=1e300), Work()), "below 1e"),
     "short": (lambda: feature_learning_study(replace(FEATURES, longest=0.1), Work()), "longest is 0.1"),
     "start": (lambda: quadratic_network_study(replace(QUADRATIC, start=1.5), Work()), "start is 1.5"),
     "overlaps of no weights": (

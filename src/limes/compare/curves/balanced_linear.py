@@ -22,6 +22,7 @@ from limes.theory.solvable import (
 SIZES = (10, 14, 20, 28)
 DEPTHS = (1, 2, 3, 5)
 NUM_TIMES = 201
+LONGEST_WAIT = 1e9
 NUM_SIMULATED = 6
 METRICS = ("test_loss", "products")
 # Nearer to its end a mode is decided by the slowest of many draws: their mean says nothing about a typical one.
@@ -46,6 +47,8 @@ def balanced_linear_study(
     if not start < 0.5 * min(strengths):
         raise SpecError(f"start is {start:g}; expected less than {0.5 * min(strengths):g}, half the smallest strength")
     waits = [learning_time(s, start=start, depth=depth) for s in strengths]
+    if max(waits) > LONGEST_WAIT:
+        raise SpecError(f"start is {start:g}: a mode waits until time {max(waits):.3g}; give a larger start")
     last = 2.0 * max(waits) if longest is None else longest
     problem = BalancedLinearProblem(
         strengths=np.array(strengths), start=start, depth=depth, times=np.linspace(0.0, last, NUM_TIMES)

@@ -71,7 +71,7 @@ def feature_learning_study(setting: FeatureLearningSetting, work: Work) -> Theor
         raise SpecError(
             f"num_modes is {setting.num_modes}; simulated networks train each of them: at most {MAX_SIMULATED_MODES}"
         )
-    longest = check_number("longest", setting.longest, low=FIRST, open_low=True)
+    longest = check_number("longest", setting.longest, low=FIRST, below=1e9, open_low=True)
     times = np.geomspace(FIRST, longest, NUM_TIMES)
     law = power_law_problem(setting.a, setting.b, setting.num_modes)
     problems = [
