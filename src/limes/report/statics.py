@@ -76,7 +76,7 @@ def answer_lines(study: StaticsStudy) -> tuple[str, ...]:
 
 def _choice_line(choice: HyperparameterChoice) -> str:
     kind = "adaptive kernel" if choice.feature_learning else "kernel of the prior"
-    ends = f" ({' and '.join(choice.at_end)} at an end of the grid)" if choice.at_end else ""
+    ends = f" ({' and '.join(choice.at_end).replace('_', ' ')} at an end of the grid)" if choice.at_end else ""
     return (
         f"Largest evidence of the {kind}, width {choice.width}: inverse temperature {choice.inverse_temperature:.3g}, "
         f"gamma0 {choice.gamma0:.3g}, ln p(y) = {choice.log_evidence:.4g}{ends}."
@@ -203,14 +203,15 @@ def _evidence(choice: HyperparameterChoice) -> Figure:
     ]
     return line_figure(
         lines,
-        title=f"Evidence with the {kind}: how far below the best",
+        title=f"Evidence with the {kind}",
         name=f"evidence-{'adaptive' if choice.feature_learning else 'prior'}",
         x_title="inverse temperature",
-        y_title=f"ln p(y) of the best pair less ln p(y), width {choice.width}",
+        y_title="nats below the best pair",
         log_x=True,
         log_y=True,
         ticks=choice.inverse_temperatures.tolist(),
-        caption=f"Best: inverse temperature {choice.inverse_temperature:.3g}, gamma0 {choice.gamma0:.3g}.",
+        caption=f"Best: inverse temperature {choice.inverse_temperature:.3g}, gamma0 {choice.gamma0:.3g}; "
+        f"width {choice.width}.",
     )
 
 
