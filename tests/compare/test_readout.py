@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from limes.compare.bottleneck import predicted_crossovers
 from limes.compare.readout import readout_study
-from limes.compare.regime import predicted_crossovers
 from limes.core.errors import SpecError
 
 

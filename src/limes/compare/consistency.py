@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from limes.compare.bottleneck import Crossover, crossovers
 from limes.compare.consistency_limit import theory_limit
 from limes.compare.consistency_result import Agreement, Array, ConsistencyResult, Growth, Observable, PathResult
 from limes.compare.consistency_verdict import judge
 from limes.compare.convergence import Convergence, converge
-from limes.compare.regime import Crossover, crossovers
 from limes.compare.scales import size_trend
 from limes.core.errors import DataError
 from limes.core.status import RunStatus

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from limes.compare.bottleneck import Crossover
 from limes.compare.convergence import Convergence, Power
-from limes.compare.regime import Crossover
 from limes.spec.consistency import ConsistencySpec
 
 Array = NDArray[np.float64]

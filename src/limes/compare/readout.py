@@ -17,7 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from limes.compare.regime import Crossover, crossovers, predicted_crossovers
+from limes.compare.bottleneck import Crossover, crossovers, predicted_crossovers
 from limes.core.errors import SpecError
 from limes.measure import feature_kernels
 from limes.models import build_model

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from limes.compare.bottleneck import words_of
 from limes.compare.consistency_result import ConsistencyResult, PathResult
 from limes.compare.convergence import Power
-from limes.compare.regime import words_of
 from limes.report.consistency_figures import (
     agreement_figure,
     deviation_figure,

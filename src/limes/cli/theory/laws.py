@@ -10,7 +10,7 @@ from limes.cli import options
 from limes.core.errors import DataError, SpecError
 
 if TYPE_CHECKING:
-    from limes.compare.regimes import Measured
+    from limes.compare.law_theory import Measured
 
 
 def laws(
@@ -41,8 +41,8 @@ def laws(
     from limes.cli.console import tell
     from limes.cli.inputs import parse_pairs
     from limes.cli.run_table import read_runs
-    from limes.compare.regimes import compare_regimes
-    from limes.report.regimes import write_regime_report
+    from limes.compare.law_theory import compare_regimes
+    from limes.report.law_theory import write_regime_report
 
     first, second = _exponents(a, b, spectrum)
     rows = read_runs(table, parse_pairs(where, flag="--where") if where else {})
@@ -65,7 +65,7 @@ def _exponents(a: str | None, b: str | None, spectrum: Path | None) -> "tuple[Me
 
 
 def _measured(text: str, flag: str) -> "Measured":
-    from limes.compare.regimes import Measured
+    from limes.compare.law_theory import Measured
 
     try:
         numbers = [float(part) for part in text.split(",")]
@@ -78,7 +78,7 @@ def _measured(text: str, flag: str) -> "Measured":
 
 
 def _from_spectrum(path: Path) -> "tuple[Measured, Measured]":
-    from limes.compare.regimes import Measured
+    from limes.compare.law_theory import Measured
 
     try:
         curves: list[dict[str, Any]] = json.loads(path.read_text())["curves"]

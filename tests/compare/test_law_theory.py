@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from limes.compare.regimes import Measured, compare_regimes
+from limes.compare.law_theory import Measured, compare_regimes
 from limes.core.errors import DataError, SpecError
+from limes.report.law_theory import regime_page
 from limes.report.page import render_page
-from limes.report.regimes import regime_page
 from limes.theory.scaling import power_law_problem, scaling_exponents, solve_random_features
 
 A, B = Measured(value=1.75, low=1.7, high=1.8), Measured(value=1.5, low=1.45, high=1.55)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from limes.compare.regimes import Measured, RegimeStudy, compare_regimes
+from limes.compare.law_theory import Measured, RegimeStudy, compare_regimes
 from limes.measure import fit_source_capacity, measure_spectrum
 
 pytestmark = pytest.mark.sim

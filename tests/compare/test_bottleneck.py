@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from limes.compare.bottleneck import crossovers, predicted_crossovers, regime, words_of
 from limes.compare.convergence import converge
-from limes.compare.regime import crossovers, predicted_crossovers, regime, words_of
 from limes.core.errors import DataError
 from limes.theory.scaling import bottlenecks, loss_table, power_law_problem, simulate_random_features
 
