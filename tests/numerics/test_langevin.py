@@ -191,3 +191,21 @@ def test_chains_that_run_away_or_start_nowhere():
     for draws in (torch.zeros(2, 2, 1), torch.zeros(8, 1, 1), torch.full((8, 2, 1), math.nan)):
         with pytest.raises(DataError):
             split_rhat(draws)
+
+
+def test_moves_of_half_a_period_still_mix_even_functions():
+    """At one length q goes to -q in every move, and q^2 hardly moves from where it was."""
+
+    def spread(jitter, monkeypatch):
+        monkeypatch.setattr(langevin, "JITTER", {True: jitter, False: jitter})
+        return sample_langevin(
+            lambda q: (0.5 * (q**2).sum(1), q), scatter(20), num_draws=200, num_warmup=0, num_leapfrog=10,
+            step_size=math.pi / 10, observe=lambda q: (q**2).mean(1, keepdim=True), generator=generator(),
+        )  # fmt: skip
+
+    with pytest.MonkeyPatch.context() as patch:
+        fixed = spread(0.0, patch)
+    with pytest.MonkeyPatch.context() as patch:
+        drawn = spread(langevin.JITTER[False], patch)
+    assert float(drawn.effective_size) > 10.0 * float(fixed.effective_size)
+    assert_mean(drawn.draws[100:, :, 0].mean(0), 1.0)

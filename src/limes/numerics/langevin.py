@@ -21,7 +21,9 @@ Potential = Callable[[Tensor], tuple[Tensor, Tensor]]
 Observe = Callable[[Tensor], Tensor]
 Progress = Callable[[float], object]
 
-JITTER = 0.2
+# Spread of a move's step about h, for one step and for several: orbits of about half a period send q to -q, and at one
+# length even functions would then never mix.
+JITTER = {True: 0.2, False: 0.6}
 # Share of moves with a step between 0 and h: chains in a steep place leave it.
 SHORT_SHARE = 0.1
 # Optimal in many dimensions: Roberts & Rosenthal 1998 (one step), Beskos et al., arXiv:1001.4460 (many).
@@ -157,7 +159,6 @@ class _Chains:
         p = draw_momenta(self.q, self._generator)
         before = self._energy + 0.5 * (p**2).sum(1)
         if self._adjusted:
-            # Orbits that close after the same time in all directions would never mix at one length.
             h = h * self._factors(len(p))
         q, energy, gradient = self.q, self._energy, self._gradient
         for _ in range(self._steps):
@@ -178,7 +179,7 @@ class _Chains:
     def _factors(self, count: int) -> Tensor:
         """Random factors (C, 1) on the step, drawn without looking at the chains."""
         place, kind = torch.rand(2, count, 1, generator=self._generator, dtype=torch.float64)
-        return torch.where(kind < SHORT_SHARE, place, 1.0 + JITTER * (2.0 * place - 1.0))
+        return torch.where(kind < SHORT_SHARE, place, 1.0 + JITTER[self._steps == 1] * (2.0 * place - 1.0))
 
 
 def draw_momenta(positions: Tensor, generator: torch.Generator) -> Tensor:
