@@ -24,10 +24,14 @@ def test_answer_and_page(limes, table, tmp_path) -> None:
     flags = ["--time", "steps", "--width", "n", "--no-floor", "--out", tmp_path / "laws.html"]
     done = limes("theory", "laws", table, "--a", "1.75,1.65,1.85", "--b", "1.5,1.4,1.6", *flags)
     assert done.code == 0 and done.out.count("agree within") == 2 and (tmp_path / "laws.html").is_file()
-    spectrum = {"curves": [{"width": 8, "a": 1.75, "a_interval": [1.6, 1.9], "b": 1.5, "b_interval": [1.4, 1.6]}]}
-    (tmp_path / "s.json").write_text(json.dumps(spectrum))
+    curve = {"width": 8, "level": 0.9, "a": 1.75, "a_interval": [1.6, 1.9], "b": 1.5, "b_interval": [1.4, 1.6]}
+    (tmp_path / "s.json").write_text(json.dumps({"curves": [curve]}))
     done = limes("theory", "laws", table, "--spectrum", tmp_path / "s.json", "--json", *flags[:-2])
     assert json.loads(done.out)["a"] == {"value": 1.75, "low": 1.6, "high": 1.9}
+    # Another level of the verdict: what was measured at 90 % is wider at 99 %, by 2.576 / 1.645.
+    asked = ["--spectrum", tmp_path / "s.json", "--level", "0.99", "--json", *flags[:-2]]
+    wide = json.loads(limes("theory", "laws", table, *asked).out)["a"]
+    assert wide["high"] - 1.75 == pytest.approx(0.15 * 2.5758 / 1.6449, rel=1e-3)
 
 
 def test_the_store_of_a_sweep(limes, tmp_path) -> None:
@@ -60,6 +64,8 @@ def test_the_store_of_a_sweep(limes, tmp_path) -> None:
         (["--a", "2", "--time", "steps"], "give both"),
         (["--a", "2,1", "--b", "2", "--time", "steps"], "value,low,high"),
         (["--a", "2,3,4", "--b", "2", "--time", "steps"], "low <= value"),
+        (["--a", "nan", "--b", "2", "--time", "steps"], "--a 'nan'"),
+        (["--a", "2", "--b", "2", "--time", "steps", "--width", "steps"], "move together"),
         (["--a", "2", "--b", "2", "--time", "epochs"], "epochs"),
         (["--a", "2", "--b", "2", "--time", "steps", "--level", "2"], "level"),
         (["--a", "2", "--spectrum", "s.json", "--time", "steps"], "leave out"),

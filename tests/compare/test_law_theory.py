@@ -98,6 +98,24 @@ def test_what_does_not_limit_and_what_has_no_power_law() -> None:
     assert "no power law" in weak.sentences[2]
 
 
+@pytest.mark.parametrize("floor", ["none", "fit"])
+def test_rounding_is_no_disagreement(floor) -> None:
+    """Losses without noise: what the fit misses in the last digits is no evidence against the law."""
+    n = np.geomspace(10, 1000, 12)
+    exact = {"n": n, "loss": 3.0 * n**-0.75}
+    asked = {"columns": {"width": "n"}, "a": EXACT[0], "b": EXACT[1], "floor": floor}
+    assert [one.verdict for one in compare_regimes(exact, **asked).directions] == ["agree"]
+    other = exact | {"loss": 3.0 * n**-0.76}
+    assert [one.verdict for one in compare_regimes(other, **asked).directions] == ["disagree"]
+
+
+@pytest.mark.parametrize("power", [0.0, 0.3])
+def test_losses_that_do_not_fall_have_no_exponent(power: float) -> None:
+    n = np.geomspace(10, 1000, 12)
+    found = compare_regimes({"n": n, "loss": 3.0 * n**power}, {"width": "n"}, a=A, b=B)
+    assert found.directions[0].verdict == "undecided" and "no fall along n" in found.sentences[-1]
+
+
 def test_page_and_json() -> None:
     found = compare_regimes(runs(2, floor=0.4), COLUMNS, a=A, b=B)
     page = regime_page(found, source="runs.csv")
@@ -117,6 +135,7 @@ def test_page_and_json() -> None:
         ({"table": {"steps": [1.0, 2.0], "n": [1.0, 2.0], "loss": [1.0, 0.5]}}, "rows"),
         ({"table": runs(0) | {"n": np.full(36, 8.0)}}, "settings|one value"),
         ({"table": runs(0) | {"n": np.full(36, -8.0)}}, "positive"),
+        ({"table": runs(0) | {"n": 4.0 * runs(0)["steps"]}}, "move together"),
         ({"table": runs(0) | {"loss": np.zeros(36)}}, "positive"),
     ],
 )

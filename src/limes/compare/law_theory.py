@@ -13,7 +13,7 @@ Source: arXiv:2402.01092, section 4; arXiv:2409.17858; docs/theory/scaling_expon
 docs/theory/laws_meet_theory.md.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,14 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from limes.compare.law_terms import Floor, exponent_name, resource_terms, theory_law
 from limes.core.errors import DataError, SpecError
-from limes.core.source import Source
-from limes.laws import Input, Law, LawFit, Parameter, coefficient, exponent, fit_law
-from limes.laws.form import Columns, Params
+from limes.laws import LawFit, fit_law
 from limes.theory.scaling import scaling_exponents
 
 Array = NDArray[np.float64]
-Floor = Literal["fit", "none"]
 Verdict = Literal["agree", "disagree", "undecided", "not limited"]
 RESOURCES = ("time", "width", "samples")
 NUM_DRAWS = 20_000
@@ -37,6 +35,10 @@ NUM_STARTS = 32
 NEEDED = 0.01
 # Draws of (a, b) that have to lie where the theory has power laws.
 SMALLEST_MASS = 0.9
+# Scatter of ln loss that is always allowed for: losses are written to so many digits, and fits end there.
+RESOLUTION = 1e-6
+# Smaller exponents are the bound of the fit, where its linearized error means nothing.
+NO_FALL = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +54,12 @@ class Measured:
             raise SpecError(
                 f"{self.value:g} ({self.low:g} to {self.high:g}): expected low <= value <= high, all finite"
             )
+
+    def at_level(self, level: float, *, given: float) -> "Measured":
+        """The interval of another level, in the ratio that a normal law has for the two."""
+        ratio = float(stats.norm.ppf(0.5 + level / 2) / stats.norm.ppf(0.5 + given / 2))
+        low, high = (self.value + ratio * (end - self.value) for end in (self.low, self.high))
+        return Measured(value=self.value, low=low, high=high)
 
     def words(self) -> str:
         """As people write it."""
@@ -70,7 +78,8 @@ class Direction:
         difference: Fitted less predicted, with the uncertainty of both.
         leads: Share of the runs in which its term is the largest.
         largest_share: Of what can be reduced, over runs.
-        verdict: "agree", "disagree", "undecided" (the intervals hold the law and none at all) or "not limited".
+        verdict: "agree", "disagree", "undecided" (the intervals hold the law and none at all, or no fall is found) or
+            "not limited".
     """
 
     resource: str
@@ -159,6 +168,8 @@ def _sentence(one: Direction, level: float) -> str:
             f"{one.resource.capitalize()} limits none of these runs: without its term they are fitted as well, and "
             "they say nothing about its exponent."
         )
+    if one.fitted.value < NO_FALL:
+        return f"{one.resource.capitalize()}: no fall along {one.column} is found, so there is no exponent: undecided."
     if one.predicted is None or one.difference is None:
         return f"{head}; a and b reach to 1 and below, where the theory has no power law: no verdict."
     end = f"the theory has {one.predicted.words()}; the difference is {one.difference.words()}"
@@ -200,29 +211,29 @@ def compare_regimes(
         SpecError: No resource, an unknown one, or a level outside (0, 1).
         DataError: Columns are absent, not positive or do not vary, or there are too few runs.
     """
-    unknown = [name for name in columns if name not in RESOURCES]
-    if not columns or unknown or not 0 < level < 1 or floor not in ("fit", "none"):
-        raise SpecError(
-            f"columns {dict(columns)}, level {level:g}, floor {floor!r}: expected columns of {', '.join(RESOURCES)}, a "
-            "level such as 0.9, and the floor 'fit' or 'none'"
-        )
+    if not columns or not set(columns) <= set(RESOURCES):
+        raise SpecError(f"columns {dict(columns)}: expected a column for some of {', '.join(RESOURCES)}")
+    if not 0 < level < 1 or floor not in ("fit", "none"):
+        raise SpecError(f"level {level:g}, floor {floor!r}: expected a level such as 0.9, and 'fit' or 'none'")
     names = [name for name in RESOURCES if name in columns]
-    fit = fit_law(_law(names, floor), table, columns=dict(columns), objective="squares_log", num_starts=NUM_STARTS)
-    constant = [flag for flag in fit.flags if flag.code == "constant_column"]
-    if constant:
-        raise DataError(f"{constant[0].sentence} Leave that resource out, or add runs that vary it.")
+    fit = fit_law(
+        theory_law(names, floor), table, columns=dict(columns), objective="squares_log", num_starts=NUM_STARTS
+    )
+    blind = [flag for flag in fit.flags if flag.code in ("constant_column", "collinear_design")]
+    if blind:
+        raise DataError(f"{blind[0].sentence} Leave that resource out, or add runs that vary it on its own.")
     errors, dof, residual = _errors(fit)
     rng = np.random.default_rng(seed)
     theory = _theory(a, b, rich=rich, level=level, rng=rng)
     shares = _shares(fit, names)
     directions = []
     for index, name in enumerate(names):
-        draws = fit.params[_power(name)] + errors[_power(name)] * rng.standard_t(dof, NUM_DRAWS)
+        draws = fit.params[exponent_name(name)] + errors[exponent_name(name)] * rng.standard_t(dof, NUM_DRAWS)
         directions.append(
             _direction(
                 name,
                 columns[name],
-                fit.params[_power(name)],
+                fit.params[exponent_name(name)],
                 draws,
                 None if theory is None else theory[name],
                 level=level,
@@ -244,56 +255,6 @@ def compare_regimes(
     )
 
 
-def _power(name: str) -> str:
-    return f"r_{name}"
-
-
-def _law(names: list[str], floor: Floor) -> Law:
-    parameters: list[Parameter] = []
-    if floor == "fit":
-        parameters.append(coefficient("E", "irreducible loss", example=1.0, unit="loss"))
-    for name in names:
-        factor = coefficient(f"A_{name}", f"at {name} 1", example=1.0, unit=f"loss * {name}**{_power(name)}")
-        parameters += [factor, exponent(_power(name), f"exponent of {name}", example=0.5, start=(0.05, 2.0))]
-    sharp = len(names) > 1
-    if sharp:
-        parameters.append(
-            Parameter(name="m", meaning="sharpness", example=1.0, positive=True, low=0.3, high=20.0, start=(0.7, 3.0))
-        )
-
-    def curve(params: Params, inputs: Columns) -> Any:
-        power = params["m"] if sharp else 1.0
-        parts = sum(_term(params, inputs, name) ** power for name in names)
-        return (params["E"] if floor == "fit" else 0.0) + parts ** (1.0 / power)
-
-    inner = " + ".join(f"(A_{n} / {n}^{_power(n)})^m" if sharp else f"A_{n} / {n}^{_power(n)}" for n in names)
-    return Law(
-        name="theory_terms",
-        formula="loss = " + "E + " * (floor == "fit") + (f"[{inner}]^(1/m)" if sharp else inner),
-        source=Source(title="Bordelon, Atanasov & Pehlevan, a dynamical model of scaling laws", arxiv="2402.01092"),
-        inputs=tuple(Input(name=name, meaning=f"the resource {name}", domain=(1.0, 1e6)) for name in names),
-        parameters=tuple(parameters),
-        curve=curve,
-        floor="E" if floor == "fit" else None,
-    )
-
-
-def _term(params: Params, inputs: Columns, name: str) -> Any:
-    return params[f"A_{name}"] * np.exp(-params[_power(name)] * np.log(inputs[name]))
-
-
-def resource_terms(fit: LawFit, names: Sequence[str]) -> tuple[dict[str, Array], Array]:
-    """Each resource's own term in every run, and the loss less the floor.
-
-    Args:
-        fit: Of the terms of a theory.
-        names: Resources.
-    """
-    inputs = {name: fit.problem.columns[name] * fit.problem.scales[name] for name in names}
-    left = fit.problem.target * fit.problem.scales[fit.law.target] - fit.params.get("E", 0.0)
-    return {name: np.asarray(_term(fit.params, inputs, name), dtype=float) for name in names}, left
-
-
 def _errors(fit: LawFit) -> tuple[dict[str, float], int, float]:
     """Standard errors of the exponents by the linearized fit, its degrees of freedom, the scatter of ln loss."""
     theta, step = fit.theta, 1e-5
@@ -305,7 +266,7 @@ def _errors(fit: LawFit) -> tuple[dict[str, float], int, float]:
     dof = fit.num_rows - int(kept.sum())
     if dof < 1:
         raise DataError(f"{fit.num_rows} runs for {int(kept.sum())} parameters: expected more runs, for intervals")
-    residual = float(np.sqrt(np.square(fit.residuals).sum() / dof))
+    residual = max(float(np.sqrt(np.square(fit.residuals).sum() / dof)), RESOLUTION)
     covariance = np.full((len(theta), len(theta)), np.inf)
     covariance[np.ix_(kept, kept)] = residual**2 * np.linalg.pinv(slopes[kept] @ slopes[kept].T, hermitian=True)
     spread = dict(zip(fit.law.names, np.sqrt(np.maximum(covariance.diagonal(), 0.0)), strict=True))
@@ -322,7 +283,7 @@ def _shares(fit: LawFit, names: list[str]) -> Array:
 def _needed(fit: LawFit, others: list[str], table: Mapping[str, Any], columns: Mapping[str, str], floor: Floor) -> bool:
     """Whether the runs are fitted worse by the other resources alone."""
     chosen = {name: columns[name] for name in others}
-    less = fit_law(_law(others, floor), table, columns=chosen, objective="squares_log", num_starts=NUM_STARTS)
+    less = fit_law(theory_law(others, floor), table, columns=chosen, objective="squares_log", num_starts=NUM_STARTS)
     extra, dof = len(fit.theta) - len(less.theta), fit.num_rows - len(fit.theta)
     full, reduced = (float(np.square(one.residuals).sum()) for one in (fit, less))
     ratio = (reduced - full) / extra / max(full / dof, 1e-300)
@@ -372,7 +333,9 @@ def _direction(
     if theory is not None:
         predicted = _around(theory[0], theory[1], level)
         difference = _around(value - theory[0], draws - theory[1], level)
-        if not difference.low <= 0.0 <= difference.high:
+        if value < NO_FALL:
+            verdict = "undecided"
+        elif not difference.low <= 0.0 <= difference.high:
             verdict = "disagree"
         elif fitted.low > 0.0:
             verdict = "agree"

@@ -106,6 +106,7 @@ def _plain(curve: SpectrumCurve) -> dict[str, Any]:
         "a_interval": list(found.a_interval),
         "b": found.b,
         "b_interval": list(found.b_interval),
+        "level": found.level,
         "modes": list(found.modes),
         "time_exponent": None if theory is None else theory.time,
         "task": None if theory is None else theory.task,

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from limes.compare.law_theory import Direction, RegimeStudy, resource_terms
+from limes.compare.law_terms import resource_terms
+from limes.compare.law_theory import Direction, RegimeStudy
 from limes.report.dynamics import Line, line_figure
 from limes.report.page import Figure, Grid, Page, Section, Table, Text, write_page
 from limes.report.style import CATEGORIES, MUTED

@@ -44,7 +44,9 @@ def laws(
     from limes.compare.law_theory import compare_regimes
     from limes.report.law_theory import write_regime_report
 
-    first, second = _exponents(a, b, spectrum)
+    if not 0 < level < 1:
+        raise SpecError(f"--level {level:g}: expected a probability such as 0.9")
+    first, second = _exponents(a, b, spectrum, level)
     rows = read_runs(table, parse_pairs(where, flag="--where") if where else {})
     study = compare_regimes(
         rows, columns, a=first, b=second, rich=rich, floor="none" if no_floor else "fit", level=level
@@ -54,11 +56,11 @@ def laws(
     tell(study.to_dict(), study.sentences, page=out, as_json=as_json)
 
 
-def _exponents(a: str | None, b: str | None, spectrum: Path | None) -> "tuple[Measured, Measured]":
+def _exponents(a: str | None, b: str | None, spectrum: Path | None, level: float) -> "tuple[Measured, Measured]":
     if spectrum is not None and (a is not None or b is not None):
         raise SpecError("--spectrum gives both a and b; leave out --a and --b")
     if spectrum is not None:
-        return _from_spectrum(spectrum)
+        return _from_spectrum(spectrum, level)
     if a is None or b is None:
         raise SpecError("--a and --b: give both, as `limes spectrum` measures them, or --spectrum with its JSON")
     return _measured(a, "--a"), _measured(b, "--b")
@@ -74,19 +76,23 @@ def _measured(text: str, flag: str) -> "Measured":
     if len(numbers) not in (1, 3):
         raise SpecError(f"{flag} {text!r}: expected value,low,high such as 1.75,1.6,1.9, or one number")
     value, low, high = numbers if len(numbers) == 3 else numbers * 3
-    return Measured(value=value, low=low, high=high)
+    try:
+        return Measured(value=value, low=low, high=high)
+    except SpecError as error:
+        raise SpecError(f"{flag} {text!r}: {error}") from None
 
 
-def _from_spectrum(path: Path) -> "tuple[Measured, Measured]":
+def _from_spectrum(path: Path, level: float) -> "tuple[Measured, Measured]":
     from limes.compare.law_theory import Measured
 
     try:
         curves: list[dict[str, Any]] = json.loads(path.read_text())["curves"]
         widest = max(curves, key=lambda curve: curve["width"])
+        given = float(widest["level"])
         found = [(widest[name], *widest[f"{name}_interval"]) for name in ("a", "b")]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"--spectrum {path}: expected what `limes spectrum --json` prints for perceptrons ({error!r})"
         ) from None
-    a, b = (Measured(value=value, low=low, high=high) for value, low, high in found)
+    a, b = (Measured(value=value, low=low, high=high).at_level(level, given=given) for value, low, high in found)
     return a, b
