@@ -80,7 +80,10 @@ class Box:
     def __init__(self, second: Tensor, *, coarse: float = 1.0) -> None:
         rank = len(second)
         if rank not in SPACING:
-            raise ScopeError(f"a grid over {rank} directions: expected at most {max(SPACING)}; use method='sampling'")
+            raise ScopeError(
+                f"a grid over {rank} directions: expected at most {max(SPACING)}; take samples that span no "
+                "more, or one hidden layer, which solve_adaptive samples"
+            )
         values, axes = torch.linalg.eigh(second)
         lines, volume = [], 0.0
         for deviation in values.clamp_min(1e-4).sqrt().tolist():
@@ -91,7 +94,10 @@ class Box:
             volume += math.log(step / math.sqrt(2.0 * math.pi))
         num_nodes = math.prod(len(line) for line in lines)
         if num_nodes > MAX_NODES:
-            raise ScopeError(f"the tilted law needs a grid of {num_nodes:.3g} nodes; use method='sampling'")
+            raise ScopeError(
+                f"the tilted law needs a grid of {num_nodes:.3g} nodes, expected at most {MAX_NODES:.3g}; lower "
+                "gamma0 or take fewer samples"
+            )
         along = torch.cartesian_prod(*lines).reshape(-1, rank)
         self.z = along @ axes.T
         self.log_weights = volume - 0.5 * (along**2).sum(1)
