@@ -161,6 +161,7 @@ BAD = {
     "draws": ({"num_draws": 0}, "num_draws is 0"),
     "leapfrog": ({"num_leapfrog": 1.5}, "num_leapfrog is 1.5"),
     "step": ({"step_size": -1.0}, "step_size is -1"),
+    "spread": ({"spread": 1.0}, "spread is 1"),
     "no warm-up": ({"num_warmup": 3}, "num_warmup is 3"),
 }
 
@@ -196,16 +197,19 @@ def test_chains_that_run_away_or_start_nowhere():
 def test_moves_of_half_a_period_still_mix_even_functions():
     """At one length q goes to -q in every move, and q^2 hardly moves from where it was."""
 
-    def spread(jitter, monkeypatch):
-        monkeypatch.setattr(langevin, "JITTER", {True: jitter, False: jitter})
+    def sample(spread):
         return sample_langevin(
-            lambda q: (0.5 * (q**2).sum(1), q), scatter(20), num_draws=200, num_warmup=0, num_leapfrog=10,
-            step_size=math.pi / 10, observe=lambda q: (q**2).mean(1, keepdim=True), generator=generator(),
-        )  # fmt: skip
+            lambda q: (0.5 * (q**2).sum(1), q),
+            scatter(20),
+            num_draws=200,
+            num_warmup=0,
+            num_leapfrog=10,
+            step_size=math.pi / 10,
+            spread=spread,
+            observe=lambda q: (q**2).mean(1, keepdim=True),
+            generator=generator(),
+        )
 
-    with pytest.MonkeyPatch.context() as patch:
-        fixed = spread(0.0, patch)
-    with pytest.MonkeyPatch.context() as patch:
-        drawn = spread(langevin.JITTER[False], patch)
+    fixed, drawn = sample(0.0), sample(None)
     assert float(drawn.effective_size) > 10.0 * float(fixed.effective_size)
     assert_mean(drawn.draws[100:, :, 0].mean(0), 1.0)

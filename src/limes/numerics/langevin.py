@@ -23,7 +23,7 @@ Progress = Callable[[float], object]
 
 # Spread of a move's step about h, for one step and for several: orbits of about half a period send q to -q, and at one
 # length even functions would then never mix.
-JITTER = {True: 0.2, False: 0.6}
+SPREADS = {True: 0.2, False: 0.6}
 # Share of moves with a step between 0 and h: chains in a steep place leave it.
 SHORT_SHARE = 0.1
 # Optimal in many dimensions: Roberts & Rosenthal 1998 (one step), Beskos et al., arXiv:1001.4460 (many).
@@ -80,6 +80,7 @@ def sample_langevin(
     num_leapfrog: int = 1,
     adjusted: bool = True,
     step_size: float | None = None,
+    spread: float | None = None,
     observe: Observe | None = None,
     progress: Progress | None = None,
 ) -> LangevinSample:
@@ -94,6 +95,7 @@ def sample_langevin(
         num_leapfrog: Steps per move; 1 is Langevin's equation.
         adjusted: Accept or reject every move, which removes the bias of the step.
         step_size: Fixed; None adapts it to an acceptance of 0.57 (one step), 0.75 (several), 0.98 (unadjusted).
+        spread: Relative spread of an adjusted move's step about h, so that no orbit closes; None for the usual one.
         observe: Positions to observables (C, K); None keeps the positions.
         progress: Told the share of the moves that are done.
 
@@ -114,7 +116,9 @@ def sample_langevin(
     (True, True)
     """
     _check(start, num_draws=num_draws, num_warmup=num_warmup, num_leapfrog=num_leapfrog, step_size=step_size)
-    chains = _Chains(potential, start, generator=generator, num_leapfrog=num_leapfrog, adjusted=adjusted)
+    if spread is not None and not 0.0 <= spread < 1.0:
+        raise SpecError(f"spread is {spread:g}: expected a number from 0 to below 1")
+    chains = _Chains(potential, start, generator=generator, num_leapfrog=num_leapfrog, adjusted=adjusted, spread=spread)
     whole = num_warmup + num_draws
     tell = progress if progress is not None else lambda share: None
     steps = _Steps(start, target=chains.target, fixed=step_size)
@@ -144,12 +148,20 @@ class _Chains:
     """Positions with their energies and gradients, and the move."""
 
     def __init__(
-        self, potential: Potential, start: Tensor, *, generator: torch.Generator, num_leapfrog: int, adjusted: bool
+        self,
+        potential: Potential,
+        start: Tensor,
+        *,
+        generator: torch.Generator,
+        num_leapfrog: int,
+        adjusted: bool,
+        spread: float | None,
     ) -> None:
         self.q = start.clone()
         self.target = TARGETS[num_leapfrog == 1] if adjusted else UNADJUSTED_TARGET
         self._potential, self._generator = potential, generator
         self._steps, self._adjusted = num_leapfrog, adjusted
+        self._spread = SPREADS[num_leapfrog == 1] if spread is None else spread
         self._energy, self._gradient = potential(self.q)
         if not bool(self._energy.isfinite().all()):
             raise ConvergenceError("the energy at the start is not finite; start where the density is positive")
@@ -179,7 +191,7 @@ class _Chains:
     def _factors(self, count: int) -> Tensor:
         """Random factors (C, 1) on the step, drawn without looking at the chains."""
         place, kind = torch.rand(2, count, 1, generator=self._generator, dtype=torch.float64)
-        return torch.where(kind < SHORT_SHARE, place, 1.0 + JITTER[self._steps == 1] * (2.0 * place - 1.0))
+        return torch.where(kind < SHORT_SHARE, place, 1.0 + self._spread * (2.0 * place - 1.0))
 
 
 def draw_momenta(positions: Tensor, generator: torch.Generator) -> Tensor:

@@ -31,6 +31,7 @@ MAX_BRIDGES = 400
 TRUSTED_SHARE = 0.5
 KEPT_SHARE = 0.95
 SMALLEST_MOVE = 0.05
+ORBIT_SPREAD = 0.2
 NUM_LEAPFROG = 8
 LOST_SHARE = 1e-3
 EDGE_SHARE = 1e-14
@@ -272,6 +273,8 @@ class Particles:
             num_warmup=0,
             num_leapfrog=NUM_LEAPFROG,
             step_size=self._step,
+            # other moves mix what orbits of one length would not
+            spread=ORBIT_SPREAD,
             generator=self._generator,
             observe=lambda z: z[:, :0],
         )
