@@ -22,7 +22,7 @@ def test_a_study_plans_its_largest_networks(path):
             curve = Curve(axis=panel.axis, parametrization=choice.label, size=panel.sizes[-1], seed=0)
             for point in (panel.grid.low, panel.grid.high):
                 planned = bench.point(curve, point)
-                assert planned.new_run().flops > 0 and planned.spec.model.width == panel.sizes[-1]
+                assert planned.new_run().flops > 0 and getattr(planned.spec.model, panel.axis) == panel.sizes[-1]
 
 
 def test_a_hugging_face_model_trains_and_its_runs_repeat_bitwise():

@@ -91,7 +91,7 @@ def evidence_slopes(result: AdaptiveResult) -> tuple[float, float]:
 
     >>> fit = solve_adaptive(AdaptiveProblem([[1.0]], [2.0], activation="linear"))
     >>> [round(value, 6) for value in evidence_slopes(fit)]
-    [-0.237296, -1.377848]
+    [-0.237286, -1.377784]
     """
     problem, delta = result.problem, result.residuals
     scale = problem.inverse_temperature * problem.gamma0**2
