@@ -85,6 +85,8 @@ def test_the_list_names_every_built_in_study_and_each_can_be_planned(limes, tmp_
         (["gpt-width", "--set", "sizes=[16, 33, 64, 128, 256]"], "33"),
         (["gpt-width", "--set", "axis=heads"], "head_dim"),
         (["gpt-width", "--set", "axis=length"], "axis"),
+        (["gpt-width", "--set", "early=201"], "past the last step"),
+        (["gpt-width", "--set", "observe.steps=[0, 50, 100]"], "no step from 1 to 20"),
         (["gpt-width", "--seeds", "2"], "seeds"),
         (["gpt-width", "--set", "num_times=1"], "num_times"),
         (["gpt-width", "--set", "observe.num_probe=0"], "num_probe"),

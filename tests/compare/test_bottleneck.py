@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from limes.compare.bottleneck import crossovers, predicted_crossovers, regime, words_of
+from limes.compare.bottleneck import Crossover, crossovers, predicted_crossovers, regime, words_of
 from limes.compare.convergence import converge
 from limes.core.errors import DataError
 from limes.theory.scaling import bottlenecks, loss_table, power_law_problem, simulate_random_features
@@ -103,9 +103,33 @@ def test_the_deviation_falls_as_one_over_width_early_and_as_the_bottleneck_late(
 def test_beginnings_and_ends_outside_the_run() -> None:
     t, rng = np.geomspace(1, 100, 20), np.random.default_rng(0)
     early = crossovers([8, 16], t, [np.ones((3, 1)) / t, 0.999 * np.ones((3, 1)) / t], generator=rng)[0]
-    assert math.isinf(early.time) and "as far as can be told" in words_of(early, axis="width", last=100)
+    assert math.isinf(early.time) and "no end up to step 100: width" in words_of(early, axis="width", last=100)
     late = crossovers([8, 16], t, [np.ones((3, 20)), 0.5 * np.ones((3, 20))], generator=rng)[0]
-    assert late.time == late.high == 0 and "from the beginning" in words_of(late, axis="width", last=100)
+    assert late.time == late.high == 0 and words_of(late, axis="depth", last=100).endswith(
+        "depth-limited from the beginning"
+    )
+
+
+def test_where_nothing_gains_no_resource_is_said_to_limit() -> None:
+    """Longer training costs loss, and so does a doubled width, only less: that is no bottleneck of the width."""
+    t, rng = np.geomspace(1, 100, 20), np.random.default_rng(0)
+    rising = 1.0 + 0.05 * np.log2(t) * np.ones((3, 1))
+    assert math.isinf(crossovers([8, 16], t, [rising, rising + 0.01], generator=rng)[0].time)
+    assert crossovers([8, 16], t, [rising, rising - 0.01], generator=rng)[0].time == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        (Crossover(size=8, time=20.0, low=0.0, high=math.inf), "not decided"),
+        (Crossover(size=8, time=math.inf, low=0.0, high=math.inf), "not decided"),
+        (Crossover(size=8, time=20.0, low=math.inf, high=math.inf), "not decided"),
+        (Crossover(size=8, time=0.0, low=0.0, high=12.0), "to step 12 at the latest"),
+        (Crossover(size=8, time=math.inf, low=9.0, high=math.inf), "not before 9"),
+    ],
+)
+def test_the_words_of_an_end_claim_no_more_than_its_interval(end: Crossover, words: str) -> None:
+    assert words in words_of(end, axis="width", last=50)
 
 
 @pytest.mark.parametrize(

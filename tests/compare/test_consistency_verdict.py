@@ -68,6 +68,35 @@ def test_one_layer_that_does_not_follow_is_enough() -> None:
     assert verdict == "unstable" and "0.50 (0.45 to 0.55)" in sentence
 
 
+@pytest.mark.parametrize(
+    ("other", "expected", "words"),
+    [
+        (growth("movement, layer 2", 0.5), "unstable", "at step 10 features of layer 2 move more and more"),
+        (growth("movement, layer 2", -0.5), "lazy", "at step 10 features of layer 2 move less and less"),
+    ],
+)
+def test_the_sentence_cites_the_layer_that_decides(other: Growth, expected: str, words: str) -> None:
+    """Not the one with the largest power, whose interval holds everything."""
+    growths = {
+        item.name: item for item in (growth("movement, layer 1", -0.6 * other.slopes[1, 0] * 2, half=2.0), other)
+    }
+    verdict, sentence, _ = judge(spec(), "mup", {"outputs": outputs(1.0)}, growths, LOSSES)
+    assert verdict == expected and words in sentence and f"{other.slopes[1, 0]:.2f} (" in sentence
+
+
+def test_a_layer_without_a_power_leaves_the_verdict_open() -> None:
+    growths = {item.name: item for item in (growth("movement, layer 1", 0.0), growth("movement, layer 2", np.nan))}
+    verdict, sentence, _ = judge(spec(), "mup", {"outputs": outputs(1.0)}, growths, LOSSES)
+    assert verdict == "undecided" and "of layer 2 no power is known" in sentence
+
+
+def test_over_depth_nothing_is_said_of_a_spread_that_is_not_judged() -> None:
+    for power, expected in ((0.0, "consistent"), (0.08, "undecided")):
+        growths = {"movement, layer 1": growth("movement, layer 1", power)}
+        verdict, sentence, _ = judge(spec(axis="depth"), "completep", {"outputs": outputs(1.0)}, growths, LOSSES)
+        assert verdict == expected and "spread" not in sentence and "one path" not in sentence
+
+
 def test_an_adaptive_optimizer_is_not_judged_by_a_sharpness_in_other_units() -> None:
     growths = {item.name: item for item in (growth("movement, layer 1", 0.0), growth("sharpness", 1.0))}
     assert judge(spec(), "mup", {"outputs": outputs(1.0)}, growths, LOSSES)[0] == "consistent"

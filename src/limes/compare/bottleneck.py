@@ -53,8 +53,8 @@ class Crossover:
     Attributes:
         size: N.
         time: At which doubling the width gains as much as doubling the time; infinite if not within the run, 0 if
-            width gains more from the beginning.
-        low: End of the interval.
+            width gains more from the beginning. Where neither gains there is no end.
+        low: End of the interval; infinite if nearly all resampled networks put it beyond the run.
         high: End of the interval; infinite if some networks allow that it lies beyond the run.
     """
 
@@ -181,7 +181,8 @@ def _meeting(times: Array, loss: Array, wider: Array, octaves: float) -> float:
     # A loss at twice the time must have been measured.
     here = log_t <= log_t[-1] - 1.0
     later = np.interp(log_t[here] + 1.0, log_t, loss)
-    ahead = (loss - wider)[here] / octaves - (loss[here] - later)
+    # Where longer training costs loss, a width that costs less of it is no gain yet.
+    ahead = (loss - wider)[here] / octaves - np.maximum(loss[here] - later, 0.0)
     above = ahead > 0
     if not above[-1]:
         return math.inf
@@ -217,14 +218,16 @@ def words_of(crossover: Crossover, *, axis: str, last: float, unit: Callable[[fl
     """One sentence for a person.
 
     >>> words_of(Crossover(size=32, time=math.inf, low=90.0, high=math.inf), axis="width", last=200)
-    'width 32: time-limited as far as can be told (step 200)'
+    'width 32: no end up to step 200 (not before 90): width does not yet gain more than time'
     """
     name = f"{axis} {crossover.size:g}"
-    if crossover.time == 0:
-        return f"{name}: width-limited from the beginning"
+    low, high = ("beyond the run" if math.isinf(end) else unit(end) for end in (crossover.low, crossover.high))
+    if math.isinf(crossover.high) and (crossover.low == 0 or math.isinf(crossover.low) > math.isinf(crossover.time)):
+        return f"{name}: not decided, the networks allow an end at any step, or none"
     if math.isinf(crossover.time):
-        return f"{name}: time-limited as far as can be told (step {unit(last)})"
-    high = "beyond the run" if math.isinf(crossover.high) else unit(crossover.high)
-    return (
-        f"{name}: time-limited up to step {unit(crossover.time)} ({unit(crossover.low)} to {high}), then {axis}-limited"
-    )
+        earliest = "" if math.isinf(crossover.low) else f" (not before {low})"
+        return f"{name}: no end up to step {unit(last)}{earliest}: {axis} does not yet gain more than time"
+    if crossover.time == 0:
+        reach = "" if crossover.high == 0 else f" (to step {high} at the latest)"
+        return f"{name}: {axis}-limited from the beginning{reach}"
+    return f"{name}: time-limited up to step {unit(crossover.time)} ({low} to {high}), then {axis}-limited"

@@ -8,7 +8,8 @@ maps in front of and behind the blocks stay as wide as they are.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,6 +24,30 @@ SLOW = 0.3
 SHARP = 0.3
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Slope:
+    """Power of the size with which a number of each network grows, at the last early step; NaN where there is none."""
+
+    value: float
+    low: float
+    high: float
+    step: int
+
+    @property
+    def known(self) -> bool:
+        """Whether there is one."""
+        return math.isfinite(self.value)
+
+    @property
+    def farthest(self) -> float:
+        """How far from zero the power may be."""
+        return max(abs(self.low), abs(self.high))
+
+    def words(self, axis: str) -> str:
+        """For a sentence."""
+        return f"{axis}^{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
 def judge(
     spec: ConsistencySpec,
     label: str,
@@ -32,36 +57,35 @@ def judge(
 ) -> tuple[Verdict, str, tuple[str, ...]]:
     """Verdict, sentence, and what it rests on."""
     moves = {name.removeprefix("movement, "): _early(spec, item) for name, item in growths.items() if "move" in name}
-    known = {name: slope for name, slope in moves.items() if math.isfinite(slope[0])}
     outputs = observables["outputs"].at(spec.early_step)
     spread = outputs.spread_power if outputs is not None else None
-    verdict = _verdict(spec, known, spread)
-    sharp = _early(spec, growths["sharpness"]) if "sharpness" in growths else (math.nan,) * 3
+    verdict = _verdict(spec, moves, spread)
+    details = tuple(_details(spec, observables, moves, losses))
+    sharp = _early(spec, growths["sharpness"]) if "sharpness" in growths else None
     # Only for gradient descent do the learning rates alone set the unit of the sharpness.
-    if spec.training.optimizer.name == "sgd" and sharp[1] > SHARP and verdict != "unstable":
-        power = f"{spec.axis}^{sharp[0]:.2f} ({sharp[1]:.2f} to {sharp[2]:.2f})"
+    if sharp and spec.training.optimizer.name == "sgd" and sharp.low > SHARP and verdict != "unstable":
+        power = f"{sharp.words(spec.axis)} at step {sharp.step}"
         sentence = f"{label}: not consistent: sharpness, in units of the learning rates, grows as {power}."
-        return "unstable", sentence, tuple(_details(spec, observables, known, losses))
-    return verdict, _sentence(spec, label, verdict, known, spread), tuple(_details(spec, observables, known, losses))
+        return "unstable", sentence, details
+    return verdict, f"{label}: {_words(spec, verdict, moves, spread)}.", details
 
 
-def _early(spec: ConsistencySpec, item: Growth) -> tuple[float, float, float]:
+def _early(spec: ConsistencySpec, item: Growth) -> Slope:
     """Power of the size and its interval at the last early step."""
     places = [k for k, step in enumerate(item.steps) if 0 < step <= spec.early_step and np.isfinite(item.slopes[k, 0])]
     if not places:
-        places = [k for k in range(len(item.steps)) if np.isfinite(item.slopes[k, 0])][:1]
-    if not places:
-        return math.nan, math.nan, math.nan
-    slope, low, high = item.slopes[places[-1]]
-    return float(slope), float(low), float(high)
+        return Slope(value=math.nan, low=math.nan, high=math.nan, step=spec.early_step)
+    value, low, high = map(float, item.slopes[places[-1]])
+    return Slope(value=value, low=low, high=high, step=item.steps[places[-1]])
 
 
-def _verdict(spec: ConsistencySpec, moves: Mapping[str, tuple[float, float, float]], spread: Power | None) -> Verdict:
-    if any(low > TOLERANCE for _, low, _ in moves.values()):
+def _verdict(spec: ConsistencySpec, moves: Mapping[str, Slope], spread: Power | None) -> Verdict:
+    if any(slope.low > TOLERANCE for slope in moves.values()):
         return "unstable"
-    if any(high < -TOLERANCE for _, _, high in moves.values()):
+    if any(slope.high < -TOLERANCE for slope in moves.values()):
         return "lazy"
-    flat = bool(moves) and all(low >= -TOLERANCE and high <= TOLERANCE for _, low, high in moves.values())
+    # A layer without a power is not known to follow.
+    flat = bool(moves) and all(slope.known and slope.farthest <= TOLERANCE for slope in moves.values())
     if spec.axis == "depth":
         return "consistent" if flat else "undecided"
     if spread is not None and spread.known and spread.high < SLOW:
@@ -70,39 +94,46 @@ def _verdict(spec: ConsistencySpec, moves: Mapping[str, tuple[float, float, floa
     return "consistent" if flat and falls else "undecided"
 
 
-def _sentence(
-    spec: ConsistencySpec,
-    label: str,
-    verdict: Verdict,
-    moves: Mapping[str, tuple[float, float, float]],
-    spread: Power | None,
-) -> str:
-    if not moves:
-        return f"{label}: not decided: no features of this network are observed."
+def _words(spec: ConsistencySpec, verdict: Verdict, moves: Mapping[str, Slope], spread: Power | None) -> str:
+    known = {name: slope for name, slope in moves.items() if slope.known}
+    if not known:
+        return "not decided: no features of this network are observed to move"
+    # The layer on which the verdict rests.
+    ranks: dict[str, Callable[[Slope], float]] = {"unstable": lambda s: s.low, "lazy": lambda s: -s.high}
+    rank = ranks.get(verdict, lambda s: s.farthest)
+    layer = max(known, key=lambda name: rank(known[name]))
     axis, growing = spec.axis, "the number of heads" if spec.axis == "heads" else spec.axis
-    worst = max(moves.values(), key=lambda slope: abs(slope[0]), default=(math.nan,) * 3)
-    power = f"{axis}^{worst[0]:.2f} ({worst[1]:.2f} to {worst[2]:.2f})"
-    falls = f"{axis}^{-spread.value:.2f}" if spread is not None and spread.known else "an unknown power"
-    words = {
-        "consistent": f"networks of all sizes follow one path early in training: features move as {power}"
-        + ("" if spec.axis == "depth" else f", and the spread of predictions falls as {falls}"),
-        "lazy": f"not consistent: features move less and less as {growing} grows, as {power}",
-        "unstable": f"not consistent: features move more and more as {growing} grows, as {power}",
-        "inconsistent": "not consistent: predictions of different initializations do not come together, they "
-        f"differ as {falls}",
-        "undecided": f"not decided: features move as {power}, the spread of predictions falls as {falls}; more seeds "
-        "or a wider range of sizes would tell",
-    }
-    return f"{label}: {words[verdict]}."
+    when, power = f"at step {known[layer].step}", known[layer].words(axis)
+    falls = "an unknown power"
+    if spread is not None and spread.known:
+        falls = f"{axis}^{-spread.value:.2f} ({-spread.high:.2f} to {-spread.low:.2f})"
+    beside = "" if axis == "depth" else f", the spread of predictions falls as {falls}"
+    silent = [name for name in moves if name not in known]
+    beside += f", and of {', '.join(silent)} no power is known" if silent else ""
+    together = "features move alike at all depths" if axis == "depth" else "networks of all sizes follow one path"
+    return {
+        "consistent": f"{together} early in training: {when} features of {layer}, the farthest from power 0, move as "
+        f"{power}{beside}",
+        "lazy": f"not consistent: {when} features of {layer} move less and less as {growing} grows, as {power}",
+        "unstable": f"not consistent: {when} features of {layer} move more and more as {growing} grows, as {power}",
+        "inconsistent": f"not consistent: {when} predictions of different initializations hardly come together, their "
+        f"spread falls as {falls}",
+        "undecided": f"not decided: {when} features of {layer} move as {power}{beside}; more seeds or a wider range of "
+        "sizes may tell",
+    }[verdict]
 
 
 def _details(
     spec: ConsistencySpec,
     observables: Mapping[str, Observable],
-    moves: Mapping[str, tuple[float, float, float]],
+    moves: Mapping[str, Slope],
     losses: Sequence[Array],
 ) -> list[str]:
-    lines = [f"Movement of {name}: power {s:.2f} ({low:.2f} to {high:.2f})." for name, (s, low, high) in moves.items()]
+    lines = [
+        f"Movement of {name}: power {slope.value:.2f} ({slope.low:.2f} to {slope.high:.2f})."
+        for name, slope in moves.items()
+        if slope.known
+    ]
     for name in ("outputs", *(other for other in observables if other.startswith("feature kernel"))):
         item = observables[name].at(spec.early_step)
         if item is None:
