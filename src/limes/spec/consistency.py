@@ -109,8 +109,8 @@ class ConsistencySpec(Spec):
             raise ValueError(f"early {self.early_step} is past the last step, training.steps {self.training.steps}")
         if not any(0 < step <= self.early_step for step in self.observe.steps):
             raise ValueError(
-                f"observe.steps {list(self.observe.steps)} has no step from 1 to {self.early_step}, the last that counts "
-                "as early; add one, or raise early"
+                f"observe.steps {list(self.observe.steps)} has no step from 1 to {self.early_step}, the last that "
+                "counts as early; add one, or raise early"
             )
         if self.axis == "heads" and getattr(self.model, "head_dim", None) is None:
             raise ValueError("axis 'heads' needs model.head_dim, the width of one head that stays as it is")
