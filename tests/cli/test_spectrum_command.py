@@ -13,6 +13,7 @@ import pytest
         (["--data", "corpus", "--widths", "20"], "multiples of 16"),
         (["--data", "corpus", "--parametrizations", "nobody"], "unknown"),
         (["--data", "nothing"], "expected digits"),
+        (["--activation", "step"], "limes: activation 'step': expected one of relu"),
     ],
 )
 def test_bad_flags(limes, flags, words, tmp_path) -> None:

@@ -33,8 +33,18 @@ def test_unlimited_resources_need_no_simulation() -> None:
         ({"num_draws": 1, "num_samples": 9, "num_modes": 50}, "at least 2 draws"),
         ({"num_draws": 4, "num_modes": 50}, "number of samples"),
         ({"num_draws": 4, "num_samples": 9, "num_modes": 10**6}, "at most 5000"),
+        ({"longest": float("nan")}, "above 1"),
+        ({"longest": 1e300}, "at most 1e"),
+        ({"b": -1.0}, "b is -1; the sum of the eigenvalues .* only for b above 1"),
     ],
 )
 def test_bad_settings_are_one_sentence(settings, words: str) -> None:
     with pytest.raises(SpecError, match=words):
-        feature_study(a=1.75, b=1.5, widths=(10,), **settings)
+        feature_study(**({"a": 1.75, "b": 1.5, "widths": (10,)} | settings))
+
+
+def test_losses_stay_finite_and_positive_to_the_end() -> None:
+    """Two modes are learned to the last digit; the longest time allowed still has a loss."""
+    for settings in ({"num_modes": 2, "longest": 1e4}, {"num_modes": 10**5, "longest": 1e100}):
+        study = feature_study(a=1.75, b=1.5, widths=(1,), **settings)
+        assert all((curve.predicted >= 0.0).all() for curve in study.curves)

@@ -18,6 +18,7 @@ from scipy import stats
 
 from limes.compare.relu_circle import BIAS_VAR, circle_points, train_on_circle
 from limes.core.errors import SpecError
+from limes.theory.checks import check_memory
 from limes.theory.kernels import ntk_kernel
 from limes.theory.scaling import circle_task, scaling_exponents
 
@@ -195,12 +196,16 @@ def circle_study(
         )
     if not 1.0 < window[0] < window[1] < math.inf:
         raise SpecError(f"window {window[0]:g} to {window[1]:g}: expected increasing finite times above 1")
+    # Inputs, hidden layer and gradients of all seeds at once, in float32.
+    check_memory(
+        f"{num_seeds} networks of width {width} on {num_points} points", numbers=num_seeds * num_points * width
+    )
+    times = _times(window)
     cases = [(task, rich) for task in laws for rich in (False, True)]
     runs = []
     for index, (task, rich) in enumerate(cases):
         a, b = laws[task]
         target, eigenvalues, power = circle_modes(0.5 * a, num_points)
-        times = np.geomspace(1.0, window[1], 1 + math.ceil(TIMES_PER_DECADE * math.log10(window[1])))
         clock = times / eigenvalues.max()
         loss = train_on_circle(
             target,
@@ -230,11 +235,22 @@ def circle_study(
     return CircleStudy(runs=tuple(runs), width=width, num_points=num_points, num_seeds=num_seeds, window=window)
 
 
+def _times(window: tuple[float, float]) -> Array:
+    """Recorded ones, up to the end of a window that holds enough of them for an exponent."""
+    times = np.geomspace(1.0, window[1], 1 + math.ceil(TIMES_PER_DECADE * math.log10(window[1])))
+    inside = int(_inside(times, window).sum())
+    if inside < 3:
+        raise SpecError(f"window {window[0]:g} to {window[1]:g}: holds {inside} recorded times, expected 3; widen it")
+    return times
+
+
+def _inside(times: Array, window: tuple[float, float]) -> NDArray[np.bool_]:
+    return (times >= window[0] * (1 - 1e-9)) & (times <= window[1] * (1 + 1e-9))
+
+
 def window_exponent(times: Array, loss: Array, window: tuple[float, float]) -> float:
     """-d ln loss / d ln t over a window, by least squares."""
-    inside = (times >= window[0] * (1 - 1e-9)) & (times <= window[1] * (1 + 1e-9))
-    if inside.sum() < 3:
-        raise SpecError(f"window {window[0]:g} to {window[1]:g}: holds {inside.sum()} recorded times, expected 3")
+    inside = _inside(times, window)
     return -float(np.polyfit(np.log(times[inside]), np.log(loss[inside]), 1)[0])
 
 

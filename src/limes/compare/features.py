@@ -19,6 +19,8 @@ Array = NDArray[np.float64]
 NUM_TIMES = 40
 MAX_SIMULATED_MODES = 5000
 LEVEL = 0.95
+# Products of two contour points are as small as 1 / time^2, and float64 ends at 1e-308.
+LONGEST = 1e100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -115,8 +117,8 @@ def feature_study(
             f"{num_draws} draws with {num_samples} samples and {num_modes} modes: a simulation needs at least 2 draws, "
             f"a number of samples and at most {MAX_SIMULATED_MODES} modes"
         )
-    if not 1.0 < longest < np.inf:
-        raise SpecError(f"longest {longest}: expected a finite time above 1")
+    if not 1.0 < longest <= LONGEST:
+        raise SpecError(f"longest {longest:g}: expected a time above 1, and at most {LONGEST:g}")
     times = np.geomspace(1.0, longest, NUM_TIMES)
     generator = torch.Generator().manual_seed(seed)
     curves, sizes = [], [*widths, None]
@@ -133,7 +135,8 @@ def feature_study(
             simulated = runs.mean(0)
             quantile = stats.t.ppf(0.5 + LEVEL / 2, num_draws - 1)
             half = quantile * runs.std(0, ddof=1) / np.sqrt(num_draws)
-        predicted = solve_random_features(problem, times).test_loss
+        # Where nothing is left to learn, rounding may leave a loss below zero.
+        predicted = np.maximum(solve_random_features(problem, times).test_loss, 0.0)
         curves.append(FeatureCurve(num_features=width, predicted=predicted, simulated=simulated, half_width=half))
         if progress is not None:
             progress((index + 1) / len(sizes))

@@ -9,7 +9,7 @@ Source: arXiv:2402.01092, sections 2 and 4; arXiv:2409.17858 (feature learning).
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from limes.measure.spectrum import SourceCapacity, Spectrum, fit_source_capacity
 from limes.models import build_model
 from limes.optim import build_optimizer
 from limes.parametrize import plan
-from limes.spec.model import MLPSpec
+from limes.spec.model import Activation, MLPSpec
 from limes.spec.training import OptimizerSpec
 from limes.theory.scaling import ScalingExponents, scaling_exponents
 from limes.train import train
@@ -160,6 +160,8 @@ def spectrum_study(
         raise SpecError(
             f"widths {list(widths)}, base_width {base_width}, depth {depth}: all >= 1; num_steps {num_steps}: >= 2"
         )
+    if activation not in get_args(Activation):
+        raise SpecError(f"activation {activation!r}: expected one of {', '.join(get_args(Activation))}")
     task = FullBatch(torch.from_numpy(inputs).double(), torch.from_numpy(goal).double())
     cases = [(name, width) for name in parametrizations for width in widths]
     work = np.array([float(depth * width**2 + width * inputs.shape[1] + 1000) for _, width in cases])

@@ -54,7 +54,7 @@ def circle_page(study: CircleStudy) -> Page:
         lines=(
             f"ReLU networks of one hidden layer and width {study.width}, {study.num_seeds} seeds, {study.num_points} "
             "points on the circle, target sum k^-q cos(k theta) of mean square 1; gradient flow, time in units of the "
-            "largest eigenvalue of the infinitely wide network's kernel. Bands: all seeds.",
+            "inverse largest eigenvalue of the infinitely wide network's kernel. Bands: all seeds.",
         ),
         tone="quiet",
     )

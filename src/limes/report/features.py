@@ -44,8 +44,8 @@ def feature_page(study: FeatureStudy) -> Page:
     setting = Text(
         lines=(
             f"Eigenvalues k^-{study.b:g}, target power k^-{study.a:g}, {study.num_modes:,} modes, {samples}, label "
-            f"noise of variance {study.noise_var:g}; gradient flow, time in units of the largest eigenvalue; the loss "
-            "is E(f - y*)^2, without the noise.",
+            f"noise of variance {study.noise_var:g}; gradient flow, time in units of the inverse largest eigenvalue; "
+            "the loss is E(f - y*)^2, without the noise.",
         ),
         tone="quiet",
     )

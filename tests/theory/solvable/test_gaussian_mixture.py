@@ -218,6 +218,8 @@ BAD = {
     "one class": (lambda: replace(GOOD, class_weights=[1.0]), r"class_weights \[1.0\]: expected two or more"),
     "weights": (lambda: replace(GOOD, class_weights=[0.5, 0.4, 0.2]), "sum 1"),
     "negative weight": (lambda: replace(GOOD, class_weights=[1.2, -0.4, 0.2]), "positive numbers"),
+    "tiny ridge": (lambda: replace(GOOD, ridge=1e-200), "ridge is 1e-200; the iteration covers 1e-08 to 1e"),
+    "huge ridge": (lambda: replace(GOOD, ridge=1e200), "the iteration covers"),
     "five classes": (
         lambda: replace(GOOD, class_weights=[0.2] * 5, means_gram=np.eye(5)),
         "5 classes.*covers up to 4",

@@ -157,9 +157,12 @@ def test_no_escape_is_infinite():
     assert escape_time(solve_quadratic_network(GOOD)) == math.inf
 
 
-def test_too_large_a_learning_rate():
-    with pytest.raises(ConvergenceError, match=r"lr is 5: training diverges at time .*lower lr"):
-        solve_quadratic_network(replace(GOOD, lr=5.0))
+@pytest.mark.parametrize("lr", [5.0, 1e9])
+def test_too_large_a_learning_rate(lr):
+    with pytest.raises(
+        ConvergenceError, match=rf"lr is {lr:g}: training diverges at time .*lower lr".replace("+", r"\+")
+    ):
+        solve_quadratic_network(replace(GOOD, lr=lr))
 
 
 BAD = {

@@ -16,7 +16,7 @@ def features(
     samples: Annotated[int | None, typer.Option(min=1, help="Training samples. [unlimited]")] = None,
     modes: Annotated[int, typer.Option(min=2, help="Modes of the task; up to 1e9 without --simulate.")] = 100_000,
     noise: Annotated[float, typer.Option(min=0.0, help="Variance of the label noise.")] = 0.0,
-    longest: Annotated[float, typer.Option(help="Last time, in units of the largest eigenvalue.")] = 1e4,
+    longest: Annotated[float, typer.Option(help="Last time, in units of the inverse largest eigenvalue.")] = 1e4,
     simulate: Annotated[int, typer.Option(min=0, help="Draws of finite learners to lay over the theory.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Page to write.")] = None,
     as_json: options.Json = False,

@@ -174,7 +174,8 @@ def _answer(setting: FeatureLearningSetting, results: Sequence[FeatureLearningRe
     for result in results:
         if result.problem.gamma > 0.0:
             turn = result.transition_time
-            when = f"at time {turn:.3g}" if np.isfinite(turn) else f"not before time {setting.longest:g}"
+            when = f"{'by' if turn <= result.times[0] else 'at'} time {turn:.3g}"
+            when = when if np.isfinite(turn) else f"not before time {setting.longest:g}"
             lines.append(f"{_label(result)}: features take over (gamma C = 1) {when}.")
     return tuple(lines)
 

@@ -24,6 +24,7 @@ from limes.theory.solvable.gaussian_mixture import MixtureLoss
 LOSSES: dict[MixtureLoss, str] = {"logistic": "logistic", "square": "least squares"}
 UNITS: dict[MixtureLoss, str] = {"logistic": "cross-entropy, nats", "square": "half squared error"}
 SIZES = (20, 40, 80, 160)
+UNKNOWN = "unknown (the iteration does not converge here)"
 AXES = {
     "ridge": ("ridge", "the ridge", "ridge (beside the sum of losses)"),
     "sample_ratio": ("samples", "the number of samples", "samples / dimension"),
@@ -56,7 +57,7 @@ def gaussian_mixture_study(problem: GaussianMixtureProblem, work: Work) -> Theor
         title="linear classifiers of Gaussian mixtures",
         question="How often is a trained linear classifier wrong?",
         answer=(
-            f"At this setting a new sample is taken for a wrong class with probability {errors or 'unknown'}; nothing "
+            f"At this setting a new sample is taken for a wrong class with probability {errors or UNKNOWN}; nothing "
             f"does better than {best:.4g}.",
             *_best_ridges(panels[0]),
         ),

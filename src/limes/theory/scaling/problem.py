@@ -164,8 +164,8 @@ def power_law_problem(
     >>> len(problem.spectrum), round(problem.num_modes)
     (312, 1000000000)
     """
-    b = check_number("b", b, low=0.0)
-    a = check_number("a", a, low=0.0)
+    b = check_number("b", b)
+    a = check_number("a", a)
     for name, value, what in (("b", b, "eigenvalues"), ("a", a, "target power")):
         if value <= 1.0:
             raise SpecError(f"{name} is {value:g}; the sum of the {what} k^-{name} converges only for {name} above 1")

@@ -27,6 +27,8 @@ from limes.theory.solvable.mixture_fields import Averages, field_averages, ortho
 
 MixtureLoss = Literal["logistic", "square"]
 MAX_CLASSES = 4
+# Ridges beyond take a path of hundreds of steps, or leave weights that float64 cannot square.
+RIDGES = (1e-8, 1e8)
 MEMORY = 6
 
 
@@ -55,7 +57,7 @@ class GaussianMixtureProblem:
 
         Raises:
             SpecError: Weights, Gram matrix or a number are unusable.
-            ScopeError: More than four classes.
+            ScopeError: More than four classes, or a ridge beyond 1e-8 to 1e8.
         """
         weights = check_array("class_weights", self.class_weights)
         count = len(weights)
@@ -72,6 +74,8 @@ class GaussianMixtureProblem:
         object.__setattr__(self, "means_gram", gram)
         for name in ("sample_ratio", "within_var", "ridge"):
             object.__setattr__(self, name, check_number(name, getattr(self, name), low=0.0, open_low=True))
+        if not RIDGES[0] <= self.ridge <= RIDGES[1]:
+            raise ScopeError(f"ridge is {self.ridge:g}; the iteration covers {RIDGES[0]:g} to {RIDGES[1]:g}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

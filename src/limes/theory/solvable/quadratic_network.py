@@ -146,16 +146,18 @@ def solve_quadratic_network(problem: QuadraticNetworkProblem, *, tolerance: floa
     states = np.repeat(start[None], len(times), axis=0)
     size = max(1.0, float(np.abs(start).max()))
     if times[-1] > 0.0:
-        found = solve_ivp(
-            lambda _, state: _slope(problem, state),
-            (0.0, float(times[-1])),
-            start,
-            t_eval=times,
-            method="DOP853",
-            rtol=tolerance,
-            atol=1e-3 * tolerance,
-            events=_Escape(DIVERGED * size),
-        )
+        # A trial step of a diverging run may overflow; it is refused, and the run ends at the bound below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = solve_ivp(
+                lambda _, state: _slope(problem, state),
+                (0.0, float(times[-1])),
+                start,
+                t_eval=times,
+                method="DOP853",
+                rtol=tolerance,
+                atol=1e-3 * tolerance,
+                events=_Escape(DIVERGED * size),
+            )
         if found.status != 0:
             raise ConvergenceError(
                 f"lr is {problem.lr:g}: training diverges at time {found.t_events[0][0]:.4g}; lower lr"
