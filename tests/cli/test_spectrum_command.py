@@ -13,6 +13,10 @@ import pytest
         (["--data", "corpus", "--widths", "20"], "multiples of 16"),
         (["--data", "corpus", "--parametrizations", "nobody"], "unknown"),
         (["--data", "nothing"], "expected digits"),
+        (["--module", "nowhere.py:build", "--batch", "b.pt", "--widths", "8"], "--widths says nothing about a network"),
+        (["--module", "nowhere.py:build", "--batch", "b.pt", "--data", "digits"], "--data says nothing"),
+        (["--data", "corpus", "--activation", "relu"], "--activation says nothing about --data corpus"),
+        (["--modes", "8"], "--modes says nothing about --data digits"),
         (["--activation", "step"], "limes: activation 'step': expected one of relu"),
     ],
 )

@@ -84,6 +84,9 @@ def test_a_module_of_ones_own(tmp_path) -> None:
     torch.save({"inputs": inputs, "targets": torch.randn(10, 2, generator=draws)}, batch)
     found = module_study(target, batch=batch, **settings)
     assert found.networks[0].entropy is None and found.num_outputs == 2
+    whole = module_study(target, batch=batch, **(settings | {"modes": 96})).networks[0].modes
+    assert len(whole.eigenvalues) == 20
+    assert whole.trace == pytest.approx(whole.eigenvalues.sum(), rel=1e-12), "all modes hold all of the trace"
     assert [section.anchor for section in joint_page(found).sections][1] == "modes"
     with pytest.raises(SpecError, match="needs --batch"):
         module_study(target, batch=None, **settings)
@@ -111,6 +114,12 @@ def test_networks_without_a_linearization_are_refused_in_one_sentence(model, wor
     with pytest.raises(SpecError, match=words) as caught:
         network_spectrum(model.double(), inputs, torch.arange(6) % 2, label="mine", num_steps=5)
     assert "\n" not in str(caught.value)
+
+
+def test_inputs_that_are_not_finite_are_named_as_such() -> None:
+    inputs = torch.full((6, 3), float("nan"), dtype=torch.float64)
+    with pytest.raises(SpecError, match="outputs are not finite"):
+        network_spectrum(nn.Linear(3, 2).double(), inputs, torch.arange(6) % 2, label="mine", num_steps=5)
 
 
 @pytest.mark.parametrize("settings", [{"widths": (20,)}, {"widths": ()}, {"num_steps": 1}, {"depth": 0}])

@@ -10,9 +10,16 @@ from limes.cli.inputs import load_samples, parse_counts
 from limes.core.errors import SpecError
 
 TEXT = "corpus"
+# Flags that each kind of network has no use for.
+UNUSED = {
+    "module": ("data", "samples", "widths", "parametrizations", "depth", "activation"),
+    "text": ("activation",),
+    "perceptrons": ("modes",),
+}
 
 
 def spectrum(
+    context: typer.Context,
     data: Annotated[
         str,
         typer.Option(
@@ -42,6 +49,11 @@ def spectrum(
     options.check_output(out, flag="--out")
     if module is None and (batch is not None or arguments):
         raise SpecError("--batch and --arg belong to --module, which names the function that builds your network")
+    kind = "module" if module is not None else "text" if data == TEXT else "perceptrons"
+    given = [name for name in UNUSED[kind] if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if given:
+        what = "a network of your own" if module is not None else f"--data {data}"
+        raise SpecError(f"--{given[0]} says nothing about {what}; leave it out")
     names = tuple(part.strip() for part in parametrizations.split(","))
     if module is None and data != TEXT:
         _samples_page(

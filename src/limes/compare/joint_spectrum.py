@@ -126,6 +126,8 @@ def _check_model(model: nn.Module, inputs: Tensor) -> int:
             ) from error
         if output is None or output.dim() < 2:
             raise SpecError("the network returned no tensor (samples, ..., outputs) of real numbers for these inputs")
+        if not output.isfinite().all():
+            raise SpecError("the network's outputs are not finite on these inputs; look for nan or inf in both")
         found.append(output)
     if not torch.allclose(found[0], found[1], rtol=1e-6, atol=1e-9):
         raise SpecError(
@@ -237,7 +239,8 @@ def _one_group(model: nn.Module) -> Groups:
 
 def _one_hot(classes: Tensor, num_outputs: int) -> Tensor:
     if not ((classes >= 0) & (classes < num_outputs)).all():
-        raise SpecError(f"classes up to {int(classes.max())}: expected 0 to {num_outputs - 1}, one for each output")
+        seen = f"classes {int(classes.min())} to {int(classes.max())}"
+        raise SpecError(f"{seen}: expected 0 to {num_outputs - 1}, one for each output")
     return nn.functional.one_hot(classes, num_outputs).double()
 
 

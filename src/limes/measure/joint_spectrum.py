@@ -52,7 +52,8 @@ class JointSpectrum:
         power: (m,) of the residual y - f(0) in these modes.
         error: 0 where m is all of them.
         total_power: Mean over points of |y - f(0)|^2.
-        trace: Of K, estimated; the share of it in the modes says how much of the spectrum is seen.
+        trace: Of K, estimated unless all modes are known; the share of it in the modes says how much of the spectrum
+            is seen.
         num_points: P.
         num_outputs: C.
         bounds: (nodes, power) of two quadratures of the residual, one below the lazy loss and one above.
@@ -164,7 +165,7 @@ def measure_joint_spectrum(
             power=((pairs.vectors.T @ residual).square() / kernel.num_points).numpy(),
             error=pairs.error,
             total_power=total,
-            trace=trace,
+            trace=float(pairs.values.sum()) if len(pairs.values) == kernel.size else trace,
             num_points=kernel.num_points,
             num_outputs=kernel.size // kernel.num_points,
             bounds=((below[0].numpy(), total * below[1].numpy()), (above[0].numpy(), total * above[1].numpy())),
