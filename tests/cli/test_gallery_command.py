@@ -54,6 +54,7 @@ def test_equal_runs_write_equal_images(limes, tmp_path):
         (("nothing",), "there is no such picture; expected one of lazy-rich"),
         (("kernels", "--out", "{file}"), "is a file; give a folder"),
         (("kernels", "--workers", "0"), "workers"),
+        (("kernels", "--reduced", "--out", ""), "names no folder"),
         (("kernels", "--out", "{file}/inside"), "is a file; give a folder"),
     ],
 )

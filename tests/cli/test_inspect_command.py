@@ -33,6 +33,17 @@ def build(seed=0, dtype="float32"):
 def regressor(width: int):
     return nn.Sequential(nn.Linear(3, width), nn.ReLU(), nn.Linear(width, 2))
 
+def classifier():
+    return nn.Linear(3, 2)
+
+class Picky(nn.Linear):
+    def forward(self, inputs):
+        assert len(inputs) > 9
+        return super().forward(inputs)
+
+def picky():
+    return Picky(3, 2)
+
 def broken():
     return 3
 """
@@ -115,6 +126,64 @@ def test_what_it_refuses(limes, folder: Path) -> None:
     ):
         outcome = limes("inspect", *arguments)
         assert outcome.code == 2 and word in outcome.err and outcome.err.count("\n") == 1, (arguments, outcome)
+
+
+@pytest.mark.parametrize(
+    ("build", "targets", "task", "word"),
+    [
+        # Torch broadcasts the first, and takes the second for probabilities.
+        ("regressor", torch.zeros(5), None, "real targets of shape (5,)"),
+        ("classifier", torch.zeros(5, 2), "classification", "whole numbers"),
+        ("classifier", torch.zeros(5, 1, dtype=torch.long), None, "whole targets of shape (5, 1)"),
+        ("classifier", torch.zeros(5, dtype=torch.long), "next_token", "3 axes"),
+        ("classifier", torch.zeros(5, dtype=torch.long), "regression", "real targets of the shape"),
+        ("classifier", torch.zeros(4, dtype=torch.long), None, "as many targets as samples"),
+        ("classifier", None, "regression", "needs targets"),
+        ("picky", torch.zeros(5, dtype=torch.long), None, "AssertionError"),
+    ],
+)
+def test_targets_that_do_not_fit_are_refused(limes, folder: Path, build, targets, task, word) -> None:
+    given = {"inputs": torch.ones(5, 3)} | ({} if targets is None else {"targets": targets})
+    torch.save(given, "odd.pt")
+    told = ("--arg", "width=4") if build == "regressor" else ()
+    outcome = limes("inspect", f"net.py:{build}", *told, "--batch", "odd.pt", *(("--task", task) if task else ()))
+    assert outcome.code == 2 and word in outcome.err and outcome.err.count("\n") == 1, outcome
+
+
+def test_a_flag_that_would_be_ignored_is_refused(limes, folder: Path) -> None:
+    monitored(folder / "log.jsonl", scale=1.0)
+    (folder / "study").mkdir()
+    torch.save({"inputs": torch.ones(0, 3)}, "empty.pt")
+    torch.save({"inputs": torch.tensor(1.0)}, "scalar.pt")
+    for arguments, word in (
+        (("net.py:classifier", "--curvature"), "need a --batch"),
+        (("net.py:classifier", "--task", "regression"), "need a --batch"),
+        (("net.py:classifier", "--eps", "inf"), "--eps"),
+        (("net.py:build", "--batch", "batch.pt", "--eps", "inf"), "finite"),
+        (("net.py:classifier", "--batch", "empty.pt"), "(0, 3)"),
+        (("net.py:classifier", "--batch", "scalar.pt"), "samples first"),
+        (("log.jsonl", "--curvature"), "--curvature: not for the .jsonl"),
+        (("log.jsonl", "--where", "size=3"), "--where: not for the .jsonl"),
+        (("study", "--batch", "batch.pt", "--eps", "1e-6"), "--batch, --eps: not for the folder"),
+    ):
+        outcome = limes("inspect", *arguments)
+        assert outcome.code == 2 and word in outcome.err and outcome.err.count("\n") == 1, (arguments, outcome)
+    executing = limes("inspect", "net.py:build", "--checkpoint", "net.py")
+    assert executing.code == 2 and "weights_only" not in executing.err
+
+
+def test_labels_that_repeat_the_tokens_are_shifted_though_some_do_not_count(limes, folder: Path) -> None:
+    model, tokens, _ = odd_network(seed=0)
+    labels = tokens.clone()
+    labels[:, -2:] = -100
+    torch.save({"inputs": tokens, "labels": labels}, "padded.pt")
+    found = signs(limes("inspect", "net.py:build", "--batch", "padded.pt", "--json").out)
+    # Attention of this network sees all tokens, the last one too.
+    logits = model.eval()(tokens)
+    expected = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+    assert found["loss"]["value"] == pytest.approx(expected.item(), rel=1e-5)
+    mutant = token_loss(model, (tokens, labels)).item()
+    assert found["loss"]["value"] != pytest.approx(mutant, rel=1e-3)
 
 
 def monitored(path: Path, *, scale: float) -> None:

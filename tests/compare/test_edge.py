@@ -62,7 +62,17 @@ def test_adam_hovers_at_38() -> None:
     assert all(curve.limit == pytest.approx(38.0) for curve in study.curves)
 
 
-@pytest.mark.parametrize("settings", [{"widths": (64,)}, {"widths": (1, 8)}, {"num_steps": 10}, {"every": 0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"widths": (64,)},
+        {"widths": (1, 8)},
+        {"num_steps": 10},
+        {"every": 0},
+        {"widths": (8, 2_000_000), "num_samples": 1},
+        {"widths": (4, 8), "num_samples": 1_000_000_000},
+    ],
+)
 def test_bad_settings_are_one_sentence(settings) -> None:
     with pytest.raises(SpecError, match="expected"):
         edge_study(**settings)

@@ -55,6 +55,13 @@ def test_signs_are_those_of_the_instruments(dtype: torch.dtype) -> None:
     assert gradients["noise_scale"] > 0
 
 
+def test_what_started_at_zero_has_no_relative_movement() -> None:
+    layer = nn.Linear(2, 2)
+    initial = {"weight": layer.weight.detach() * 0.5, "bias": torch.zeros(2)}
+    found = weight_signs(layer, initial=initial)
+    assert found["weight_movement/weight"] == pytest.approx(1.0) and "weight_movement/bias" not in found
+
+
 def test_the_edge_of_stability_is_a_sign_where_the_optimizer_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokens, targets = odd_network(torch.float64)
     moving = [p for p in model.parameters() if p.requires_grad]

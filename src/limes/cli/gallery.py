@@ -17,7 +17,12 @@ def gallery(
     name: Annotated[str | None, typer.Argument(help="A picture; a list of all if left out.")] = None,
     reduced: Annotated[bool, typer.Option("--reduced", help="Fewer and smaller networks: seconds, rougher.")] = False,
     workers: options.Workers = None,
-    out: Annotated[Path, typer.Option(help="Folder for the page, the image and the numbers.")] = Path("out-gallery"),
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=options.parse_folder, metavar="FOLDER", help="Folder for the page, the image and the numbers."
+        ),
+    ] = Path("out-gallery"),
     as_json: options.Json = False,
 ) -> None:
     """Draw a picture of the gallery with its numbers beside the expected ones, or list the pictures."""

@@ -32,8 +32,8 @@ def inspect(
     arguments: Annotated[list[str] | None, typer.Option("--arg", help="Argument of the function, name=value.")] = None,
     task: Annotated[str | None, typer.Option(help="next_token, classification or regression. [guessed]")] = None,
     eps: Annotated[
-        float, typer.Option(min=0.0, help="Epsilon of the Adam that trains it, if no checkpoint says.")
-    ] = 1e-8,
+        float | None, typer.Option(min=0.0, help="Epsilon of the Adam that trains it, if no checkpoint says. [1e-08]")
+    ] = None,
     curvature: Annotated[bool, typer.Option("--curvature", help="Measure the sharpness too (tens of passes).")] = False,
     at: Annotated[
         str | None, typer.Option(help="Size to extrapolate to, such as width=4096. [a study's target]")
@@ -47,12 +47,23 @@ def inspect(
 ) -> None:
     """Print each sign of trouble: its value, its threshold, ok, watch or danger, and what to do."""
     options.check_output(report, flag="--report")
+    of_a_model = {
+        "--checkpoint": checkpoint,
+        "--batch": batch,
+        "--initial": initial,
+        "--arg": arguments,
+        "--task": task,
+    }
+    useless = [flag for flag, value in (of_a_model | {"--eps": eps}).items() if value is not None]
     if all(target.partition("@")[0].endswith(".jsonl") for target in targets):
+        useless += ["--where"] * (where is not None) + ["--curvature"] * curvature
+        _refuse(useless, "for the .jsonl files of a Monitor, which hold what was measured")
         _inspect_logs(targets, at, report=report, as_json=as_json)
         return
     if len(targets) != 1:
         raise SpecError(f"{len(targets)} targets: one model or folder at a time; several are for .jsonl files")
     if Path(targets[0]).is_dir():
+        _refuse(useless, "for the folder of a study, which says what its runs are")
         _inspect_store(Path(targets[0]), where, at, curvature=curvature, report=report, as_json=as_json)
         return
     if at is not None or where is not None:
@@ -72,6 +83,11 @@ def inspect(
         silent=as_json,
     )
     _show({targets[0]: found}, report=report, as_json=as_json)
+
+
+def _refuse(useless: Sequence[str], place: str) -> None:
+    if useless:
+        raise SpecError(f"{', '.join(useless)}: not {place}; leave it out")
 
 
 def _inspect_store(

@@ -17,6 +17,8 @@ from limes.train.loss import LOSSES
 
 INPUTS = ("inputs", "input_ids", "tokens", "x", "images")
 TARGETS = ("targets", "labels", "y")
+IGNORED = -100
+"""The class that torch's cross-entropy leaves out."""
 _NESTED = ("model", "state_dict", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 
@@ -111,8 +113,14 @@ def read_tensors(path: Path, *, flag: str) -> Any:
     except FileNotFoundError:
         raise DataError(f"{flag} {path}: there is no such file") from None
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # The advice of torch that follows the first sentence is to execute what the file says.
+        reason = first_line(error).partition(". ")[0]
         raise DataError(f"{flag} {path} cannot be read as .pt (tensors only), .safetensors or .npz: {reason}") from None
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong in code that is not ours, in one line."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def read_weights(path: Path, *, flag: str) -> dict[str, Tensor]:
@@ -160,8 +168,21 @@ def read_batch(path: Path) -> Batch:
     """Inputs and targets from a file: named tensors, or a tensor, or a pair.
 
     Raises:
-        DataError: Nothing in it is an input.
+        DataError: Nothing in it is an input, or it has no samples, or another number of targets.
     """
+    batch = _read_batch(path)
+    num_samples = len(batch.first) if batch.first.dim() else 0
+    if not num_samples:
+        raise DataError(f"--batch {path}: its inputs have shape {tuple(batch.first.shape)}: expected samples first")
+    if batch.targets is not None and tuple(batch.targets.shape[:1]) != (num_samples,):
+        raise DataError(
+            f"--batch {path}: inputs of shape {tuple(batch.first.shape)} with targets of shape "
+            f"{tuple(batch.targets.shape)}: expected as many targets as samples"
+        )
+    return batch
+
+
+def _read_batch(path: Path) -> Batch:
     found = read_tensors(path, flag="--batch")
     if isinstance(found, Tensor):
         return Batch(inputs=found, targets=None)
@@ -191,32 +212,59 @@ def choose_task(model: nn.Module, batch: Batch, task: str | None) -> str | None:
         output = main_tensor(batch.part(0, 1).run(model))
     if output is None:
         raise SpecError("the model returned no tensor of real numbers for this batch")
-    tokens = not batch.first.is_floating_point() and batch.first.dim() == 2
-    if task is not None:
-        return task
+    if batch.targets is None and task in (None, "next_token"):
+        tokens = not batch.first.is_floating_point() and batch.first.dim() == 2
+        if tokens and output.dim() == 3 and output.shape[1] == batch.first.shape[1]:
+            return "next_token"
+        if task is None:
+            return None
     if batch.targets is None:
-        return "next_token" if tokens and output.dim() == 3 and output.shape[1] == batch.first.shape[1] else None
-    if batch.targets.is_floating_point():
+        raise SpecError(f"--task {task} needs targets in the batch, under one of {', '.join(TARGETS)}")
+    if task is None:
+        task = _guess(batch.targets, output)
+    _check_fit(task, batch.targets, output)
+    return task
+
+
+def _guess(targets: Tensor, output: Tensor) -> str:
+    if targets.is_floating_point():
         return "regression"
-    if tuple(output.shape[1:-1]) != tuple(batch.targets.shape[1:]):
-        raise SpecError(
-            f"targets of shape {tuple(batch.targets.shape)} do not fit an output of shape {tuple(output.shape)} per "
-            "sample: expected one class per position of the output"
-        )
     return "next_token" if output.dim() == 3 else "classification"
 
 
+def _check_fit(task: str, targets: Tensor, output: Tensor) -> None:
+    """Torch would broadcast what does not fit, or take numbers for probabilities, and give some other loss."""
+    real = targets.is_floating_point()
+    if task == "regression":
+        fits, expected = real and targets.shape[1:] == output.shape[1:], "real targets of the shape of the output"
+    else:
+        axes = 3 if task == "next_token" else 2
+        fits = not real and output.dim() == axes and targets.shape[1:] == output.shape[1:-1]
+        expected = f"an output of {axes} axes and one class per position of the output, as whole numbers"
+    if not fits:
+        raise SpecError(
+            f"{'real' if real else 'whole'} targets of shape {tuple(targets.shape)} do not fit an output of shape "
+            f"{tuple(output.shape)} (of one sample): {task} expects {expected}; change the batch, or --task"
+        )
+
+
 def loss_function(task: str) -> Callable[[nn.Module, Batch], Tensor]:
-    """The loss of a task on a `Batch`; tokens without targets of their own are shifted by one."""
+    """The loss of a task on a `Batch`; tokens without targets of their own are shifted by one.
+
+    Targets that repeat the tokens, as Hugging Face's labels do, are shifted too; -100 marks those that do not count.
+    """
 
     def loss(model: nn.Module, batch: Batch) -> Tensor:
         output = main_tensor(batch.run(model))
         assert output is not None, "looked at before"
         targets = batch.targets
-        if task == "next_token" and (targets is None or torch.equal(targets, batch.first)):
-            output, targets = output[:, :-1], batch.first[:, 1:]
-        if targets is None:
-            raise SpecError(f"--task {task} needs targets in the batch, under one of {', '.join(TARGETS)}")
+        if task == "next_token" and (targets is None or _repeats(targets, batch.first)):
+            output, targets = output[:, :-1], (batch.first if targets is None else targets)[:, 1:]
+        assert targets is not None, "looked at before"
         return LOSSES[task](output, targets)
 
     return loss
+
+
+def _repeats(targets: Tensor, tokens: Tensor) -> bool:
+    return targets.shape == tokens.shape and bool(((targets == tokens) | (targets == IGNORED)).all())

@@ -1,5 +1,6 @@
 """`limes inspect file.py:build`: all signs of one model, with what was given of it."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch.optim import Optimizer
 from limes.cli import inspect_inputs as given
 from limes.cli.console import ShareProgress
 from limes.cli.inspect_optimizer import read_optimizer
-from limes.core.errors import DataError
+from limes.core.errors import DataError, LimesError, SpecError
 from limes.measure.inspection import batch_signs, gradient_signs, weight_signs
 
 MICRO_BATCHES = 8
@@ -24,11 +25,15 @@ def inspect_model(
     initial: Path | None,
     arguments: Sequence[str],
     task: str | None,
-    eps: float,
+    eps: float | None,
     curvature: bool,
     silent: bool,
 ) -> dict[str, float]:
     """All signs of the model that `target` builds, as far as what is given lets them be measured."""
+    if batch is None and (task is not None or eps is not None or curvature):
+        raise SpecError(f"{target}: --task, --eps and --curvature need a --batch, from which the loss is computed")
+    if eps is not None and not math.isfinite(eps):
+        raise SpecError(f"--eps {eps}: expected a finite number")
     model = given.build_target(target, arguments)
     optimizer = None
     if checkpoint is not None:
@@ -38,7 +43,14 @@ def inspect_model(
     start = None if initial is None else given.read_weights(initial, flag="--initial")
     data = None if batch is None else given.read_batch(batch)
     return _all_signs(
-        model, data, initial=start, task=task, eps=eps, curvature=curvature, silent=silent, optimizer=optimizer
+        model,
+        data,
+        initial=start,
+        task=task,
+        eps=1e-8 if eps is None else eps,
+        curvature=curvature,
+        silent=silent,
+        optimizer=optimizer,
     )
 
 
@@ -63,8 +75,10 @@ def _all_signs(
             chosen = given.choose_task(model, data, task)
             inputs = data.inputs if isinstance(data.inputs, Mapping) else (data.inputs,)
             signs |= batch_signs(model, inputs, logits=chosen != "regression")
-        except (RuntimeError, TypeError, IndexError) as error:
-            raise DataError(f"the model cannot be run on the batch: {str(error).splitlines()[0]}") from error
+        except LimesError:
+            raise
+        except Exception as error:
+            raise DataError(f"the model cannot be run on the batch: {given.first_line(error)}") from error
         if chosen is None:
             return signs
         size = len(data.first) // MICRO_BATCHES if len(data.first) >= MICRO_BATCHES else 1
@@ -83,6 +97,8 @@ def _all_signs(
                 curvature=curvature,
                 progress=lambda note: progress(shares[note], note),
             )
-        except (RuntimeError, TypeError, IndexError) as error:
-            raise DataError(f"the loss cannot be computed on the batch: {str(error).splitlines()[0]}") from error
+        except LimesError:
+            raise
+        except Exception as error:
+            raise DataError(f"the loss cannot be computed on the batch: {given.first_line(error)}") from error
     return signs

@@ -31,6 +31,9 @@ from limes.train.loss import regression_loss
 
 Array = NDArray[np.float64]
 
+MAX_WIDTH = 1_000_000
+# Activations of one layer on all samples: 0.8 GB in float64.
+MAX_ENTRIES = 100_000_000
 NUM_INPUTS = 8
 # Tuned at the base so that the limit is reached within the steps below; nothing of it is changed with width.
 LOG2_LR: dict[str, float] = {"sgd": -1.15, "adam": -4.65}
@@ -169,7 +172,8 @@ def edge_study(
         progress: Told the share of the work that is done.
 
     Raises:
-        SpecError: A width is below 2 or there are fewer than two, or another number is not positive.
+        SpecError: A width is below 2 or there are fewer than two, another number is not positive, or the activations of
+            the widest network would not fit into memory (`MAX_ENTRIES`).
     """
     if len(set(widths)) < 2 or min(widths) < 2:
         raise SpecError(f"widths {list(widths)}: expected at least two different ones, each at least 2")
@@ -177,6 +181,11 @@ def edge_study(
         raise SpecError(
             f"base_width {base_width}, num_samples {num_samples}, num_steps {num_steps}, every {every}: expected "
             "positive numbers, and at least three measurements"
+        )
+    if max(widths) > MAX_WIDTH or num_samples * max(widths) > MAX_ENTRIES:
+        raise SpecError(
+            f"width {max(widths)} with {num_samples} samples: expected a width of at most {MAX_WIDTH}, and width times "
+            f"samples at most {MAX_ENTRIES}"
         )
     if unknown := [kind for kind in optimizers if kind not in LOG2_LR]:
         raise SpecError(f"optimizers {unknown}: expected some of {', '.join(LOG2_LR)}")

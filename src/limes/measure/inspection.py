@@ -3,6 +3,7 @@
 Source: limes, docs/diagnostics.md.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -62,7 +63,9 @@ def weight_signs(model: nn.Module, *, initial: Mapping[str, Tensor] | None = Non
         signs[f"fp8_error/{name}"] = quantization_error(parameter, "fp8_e4m3").item()
     if initial is not None:
         tensors, _ = weight_movement(model, initial)
-        signs |= {f"weight_movement/{name}": moved.relative for name, moved in tensors.items()}
+        # What started at zero, as biases do, has moved infinitely far, which says nothing.
+        moving = {name: moved.relative for name, moved in tensors.items() if math.isfinite(moved.relative)}
+        signs |= {f"weight_movement/{name}": relative for name, relative in moving.items()}
     return signs
 
 
