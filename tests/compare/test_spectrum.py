@@ -63,7 +63,18 @@ def test_lazy_networks_come_to_the_prediction_and_rich_ones_leave_it() -> None:
     assert lazy == sorted(lazy, reverse=True) and lazy[-1] < 0.25 * lazy[0], "sixteen times the width"
     assert rich[-1] > 5 * lazy[-1], "the mutant: features that move are not in the sum"
     assert "differ by a factor of at most" in answer_lines(study)[0]
+    assert all(curve.diverged_step is None for curve in study.curves)
     assert [section.anchor for section in spectrum_page(study).sections] == ["loss", "modes", "numbers"]
+
+
+def test_divergence_is_told() -> None:
+    """Deep ReLU networks of maximal update at half the rate that is stable at initialization."""
+    settings = {"parametrizations": ("ntk", "meanfield"), "activation": "relu", "depth": 6, "num_steps": 60}
+    study = spectrum_study(*task(), data="made up", widths=(256,), **settings)
+    steps = [curve.diverged_step for curve in study.curves]
+    assert steps[0] is None and steps[1] is not None and study.curves[1].steps[-1] < 59
+    assert f"diverged at width 256 (step {steps[1]})" in answer_lines(study)[2]
+    assert "diverged" not in answer_lines(study)[0], "the lazy network does not"
 
 
 @pytest.mark.parametrize(

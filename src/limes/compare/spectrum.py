@@ -44,6 +44,7 @@ class SpectrumCurve:
         predicted: (n,) training loss, the full mode sum.
         trained: (n,) training loss.
         lr: Learning rate at the base.
+        diverged_step: Where training left all bounds, and the curves end; None if it did not.
     """
 
     parametrization: str
@@ -54,6 +55,7 @@ class SpectrumCurve:
     predicted: Array
     trained: Array
     lr: float
+    diverged_step: int | None
 
     @property
     def deviation(self) -> float:
@@ -111,6 +113,7 @@ def _plain(curve: SpectrumCurve) -> dict[str, Any]:
         "time_exponent": None if theory is None else theory.time,
         "task": None if theory is None else theory.task,
         "deviation": curve.deviation,
+        "diverged_step": curve.diverged_step,
         "steps": curve.steps.tolist(),
         "predicted": curve.predicted.tolist(),
         "trained": curve.trained.tolist(),
@@ -227,4 +230,5 @@ class _Network:
             predicted=spectrum.loss(steps, lr=lr) / outputs,
             trained=trace.train_loss[steps],
             lr=lr,
+            diverged_step=trace.diverged_step,
         )

@@ -27,6 +27,9 @@ def answer_lines(study: SpectrumStudy) -> tuple[str, ...]:
         widths = ", ".join(str(curve.width) for curve in curves)
         off = ", ".join(f"{np.exp(curve.deviation):.2f}" for curve in curves)
         lines.append(f"{name}: trained and predicted loss differ by a factor of at most {off} at widths {widths}.")
+        lost = ", ".join(f"{curve.width} (step {curve.diverged_step})" for curve in curves if curve.diverged_step)
+        if lost:
+            lines.append(f"{name}: training diverged at width {lost}, where its curves end.")
     widest = max(study.curves, key=lambda curve: curve.width)
     found = widest.exponents
     lines.append(
