@@ -76,3 +76,10 @@ def test_adam_hovers_at_38() -> None:
 def test_bad_settings_are_one_sentence(settings) -> None:
     with pytest.raises(SpecError, match="expected"):
         edge_study(**settings)
+
+
+def test_a_name_given_twice_is_trained_once() -> None:
+    study = edge_study(
+        widths=(4, 8), parametrizations=("mup", "mup"), optimizers=("sgd", "sgd"), num_samples=4, num_steps=3, every=1
+    )
+    assert [curve.width for curve in study.curves] == [4, 8]

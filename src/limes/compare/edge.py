@@ -189,7 +189,8 @@ def edge_study(
         )
     if unknown := [kind for kind in optimizers if kind not in LOG2_LR]:
         raise SpecError(f"optimizers {unknown}: expected some of {', '.join(LOG2_LR)}")
-    cases = [(name, kind, width) for kind in optimizers for name in parametrizations for width in sorted(set(widths))]
+    kinds, names = dict.fromkeys(optimizers), dict.fromkeys(parametrizations)
+    cases = [(name, kind, width) for kind in kinds for name in names for width in sorted(set(widths))]
     data = _task(num_samples, seed)
     curves, done, total = [], 0.0, float(sum(_work(width) for _, _, width in cases))
     for name, kind, width in cases:
