@@ -44,6 +44,9 @@ def test_the_better_parametrization_comes_first_on_screen_in_the_file_and_on_the
     assert "it is ahead of standard" in told.out
     text = page.read_text()
     assert "What does the same budget buy?" in text and "ranking-width-curves" in text
+    assert "extrapolation" not in told.out
+    for flops, words in (("1e300", "times the most that mup"), ("1", "pays for no run of mup")):
+        assert words in limes("rank", folder, "--flops", flops).out
     outcome = limes("rank", folder, "--json", "--loss", "2.2", "--flops", "1e9")
     assert outcome.code == 0
     (ranking,) = json.loads(outcome.out)["rankings"]

@@ -116,11 +116,24 @@ class Ranking:
     leads: tuple[Lead, ...]
     level: float
 
+    @property
+    def extrapolation(self) -> str:
+        """A sentence where the budget lies outside what the first family has spent, so that its law alone speaks."""
+        spent = self.families[0].total_flops
+        if self.budget_flops > 1.01 * spent[-1]:
+            return (
+                f"the budget is {self.budget_flops / spent[-1]:.2g} times the most that {self.families[0].label}, spent"
+            )
+        if self.budget_flops < 0.99 * spent[0]:
+            return f"the budget pays for no run of {self.families[0].label}: the cheapest needs {spent[0]:.2g} FLOPs"
+        return ""
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON; what is not finite is None."""
         return {
             "axis": self.axis,
             "budget_flops": self.budget_flops,
+            "extrapolation": self.extrapolation,
             "target_loss": self.target_loss,
             "reference": self.reference,
             "level": self.level,

@@ -90,6 +90,8 @@ def _sentences(ranking: Ranking) -> list[str]:
         )
         + (f"; these runs do not tell it from {'; '.join(open_)}." if open_ else ".")
     ]
+    if ranking.extrapolation:
+        lines.append(f"{ranking.axis}: an extrapolation: {ranking.extrapolation}.")
     if best.label != ranking.reference:
         lines.append(
             f"{ranking.axis}: for loss {ranking.target_loss:.3f} it saves {_words(best.saved, '.0%')} of the compute "
