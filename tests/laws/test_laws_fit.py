@@ -122,7 +122,7 @@ def test_fewer_rows_than_parameters_is_an_error_with_both_numbers() -> None:
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises((SpecError, DataError)):
-        fit_law(CHINCHILLA, make_table(), **wrong)  # type: ignore[arg-type]
+        fit_law(CHINCHILLA, make_table(), **wrong)
 
 
 def test_flags_say_what_the_table_does_not_determine() -> None:
@@ -179,7 +179,7 @@ def test_bootstrap_generators_and_kinds() -> None:
     assert fit.bootstrap(5, generator=np.random.default_rng(0), kind="noise", noise_std=0.01)["A"].shape == (5,)
     for wrong in ({"kind": "jackknife"}, {"kind": "runs"}, {"kind": "noise"}, {"generator": 3}):
         with pytest.raises(SpecError):
-            fit.bootstrap(5, **{"generator": np.random.default_rng(0), **wrong})  # type: ignore[arg-type]
+            fit.bootstrap(5, **{"generator": np.random.default_rng(0), **wrong})
     with pytest.raises(SpecError):
         fit.bootstrap(0, generator=np.random.default_rng(0))
 

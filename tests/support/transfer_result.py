@@ -236,7 +236,7 @@ def make_result(**changes: object) -> TransferResult:
         },
         "loss_unit": "nats per token",
     }
-    return TransferResult(**{**fields, **changes})  # type: ignore[arg-type]
+    return TransferResult(**{**fields, **changes})
 
 
 def make_curves(key: str) -> dict[str, NDArray[np.float64]]:

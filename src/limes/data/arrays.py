@@ -24,7 +24,8 @@ _LOAD_ERRORS = (
     EOFError,
     KeyError,
     MemoryError,
-    NotImplementedError,  # zipfile's answer to a compression it does not know
+    # Caught, not raised, and no open work of ours: zipfile's answer to a compression that it does not know.
+    NotImplementedError,
     zipfile.BadZipFile,
     zlib.error,
 )
