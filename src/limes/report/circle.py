@@ -6,7 +6,7 @@ import numpy as np
 
 from limes.compare.circle import CircleRun, CircleStudy
 from limes.report.dynamics import Line, line_figure
-from limes.report.page import Figure, Grid, Page, Section, Table, Text, write_page
+from limes.report.page import Figure, Grid, Page, Section, Table, quiet, write_page
 from limes.report.style import CATEGORIES, MUTED
 
 TASKS = ("hard", "easy")
@@ -50,20 +50,14 @@ def _gain(study: CircleStudy, task: str) -> str:
 
 def circle_page(study: CircleStudy) -> Page:
     """The same page, not yet rendered."""
-    quiet = Text(
-        lines=(
-            f"ReLU networks of one hidden layer and width {study.width}, {study.num_seeds} seeds, {study.num_points} "
-            "points on the circle, target sum k^-q cos(k theta) of mean square 1; gradient flow, time in units of the "
-            "inverse largest eigenvalue of the infinitely wide network's kernel. Bands: all seeds.",
-        ),
-        tone="quiet",
+    setting = quiet(
+        f"ReLU networks of one hidden layer and width {study.width}, {study.num_seeds} seeds, {study.num_points} "
+        "points on the circle, target sum k^-q cos(k theta) of mean square 1; gradient flow, time in units of the "
+        "inverse largest eigenvalue of the infinitely wide network's kernel. Bands: all seeds."
     )
-    local = Text(
-        lines=(
-            "Exponents over half a decade each. Early, all networks fall with their first modes; the rich ones "
-            "leave the lazy curve as their features align, and come to their own law.",
-        ),
-        tone="quiet",
+    local = quiet(
+        "Exponents over half a decade each. Early, all networks fall with their first modes; the rich ones "
+        "leave the lazy curve as their features align. Dotted: the laws, which hold late and for many modes."
     )
     return Page(
         title="limes: ReLU networks on the circle",
@@ -73,7 +67,7 @@ def circle_page(study: CircleStudy) -> Page:
             Section(
                 anchor="loss",
                 title="Loss in time",
-                blocks=(quiet, Grid(figures=tuple(_losses(study, task) for task in TASKS))),
+                blocks=(setting, Grid(figures=tuple(_losses(study, task) for task in TASKS))),
             ),
             Section(
                 anchor="local",
@@ -82,7 +76,6 @@ def circle_page(study: CircleStudy) -> Page:
             ),
             Section(anchor="numbers", title="Numbers", blocks=(_table(study),)),
         ),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 

@@ -45,7 +45,6 @@ def consistency_page(result: ConsistencyResult) -> Page:
             *(_section(result, path, index) for index, path in enumerate(result.paths)),
             Section(anchor="numbers", title="Numbers", blocks=_numbers(result)),
         ),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 

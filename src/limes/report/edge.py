@@ -6,7 +6,7 @@ import numpy as np
 
 from limes.compare.edge import NEAR, EdgeCurve, EdgeStudy
 from limes.report.dynamics import Line, line_figure
-from limes.report.page import Block, Figure, Grid, Page, Section, Table, Text, write_page
+from limes.report.page import Block, Figure, Grid, Page, Section, Table, Text, quiet, write_page
 from limes.report.style import MUTED, ramp_color
 
 OPTIMIZERS = {"sgd": "gradient descent", "adam": "Adam"}
@@ -37,7 +37,6 @@ def edge_page(study: EdgeStudy) -> Page:
         question="Do networks of all widths train at the same sharpness?",
         answer=answer_lines(study),
         sections=(*sections, Section(anchor="numbers", title="Numbers", blocks=(_table(study), _setting(study)))),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 
@@ -66,12 +65,9 @@ def _sentence(study: EdgeStudy, name: str, kind: str) -> str:
 def _blocks(study: EdgeStudy, kind: str) -> tuple[Block, ...]:
     names = [name for optimizer, name in _cases(study) if optimizer == kind]
     limit = study.of(names[0], kind)[0].limit
-    text = Text(
-        lines=(
-            "Sharpness here is the largest eigenvalue of the Hessian, scaled by the step that the optimizer makes in "
-            f"each direction; above {limit:g} a step overshoots so far that it grows. At the edge the ratio is 1.",
-        ),
-        tone="quiet",
+    text = quiet(
+        "Sharpness here is the largest eigenvalue of the Hessian, scaled by the step that the optimizer makes in "
+        f"each direction; above {limit:g} a step overshoots so far that it grows. At the edge the ratio is 1."
     )
     ratio = [_ratio_figure(study.of(name, kind), name, kind) for name in names]
     loss = [_loss_figure(study.of(name, kind), name, kind) for name in names]
@@ -129,11 +125,8 @@ def _table(study: EdgeStudy) -> Table:
 
 
 def _setting(study: EdgeStudy) -> Text:
-    return Text(
-        lines=(
-            f"Two-layer tanh network, base width {study.base_width}; {study.num_samples} normal inputs in 8 "
-            "dimensions, target the sign of the product of the first two, half squared error of f - f(0); "
-            f"{study.num_steps} steps on all samples, the learning rate tuned at the base; seed {study.seed}, float64.",
-        ),
-        tone="quiet",
+    return quiet(
+        f"Two-layer tanh network, base width {study.base_width}; {study.num_samples} normal inputs in 8 "
+        "dimensions, target the sign of the product of the first two, half squared error of f - f(0); "
+        f"{study.num_steps} steps on all samples, the learning rate tuned at the base; seed {study.seed}, float64."
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from limes.compare.features import FeatureCurve, FeatureStudy
 from limes.report.dynamics import Line, line_figure
-from limes.report.page import Figure, Page, Section, Text, write_page
+from limes.report.page import Figure, Page, Section, quiet, write_page
 from limes.report.style import MUTED, ramp_color
 from limes.theory.scaling import scaling_exponents
 
@@ -41,20 +41,16 @@ def answer_lines(study: FeatureStudy) -> tuple[str, ...]:
 def feature_page(study: FeatureStudy) -> Page:
     """The same page, not yet rendered."""
     samples = "unlimited samples" if study.num_samples is None else f"{study.num_samples} samples"
-    setting = Text(
-        lines=(
-            f"Eigenvalues k^-{study.b:g}, target power k^-{study.a:g}, {study.num_modes:,} modes, {samples}, label "
-            f"noise of variance {study.noise_var:g}; gradient flow, time in units of the inverse largest eigenvalue; "
-            "the loss is E(f - y*)^2, without the noise.",
-        ),
-        tone="quiet",
+    setting = quiet(
+        f"Eigenvalues k^-{study.b:g}, target power k^-{study.a:g}, {study.num_modes:,} modes, {samples}, label "
+        f"noise of variance {study.noise_var:g}; gradient flow, time in units of the inverse largest eigenvalue; "
+        "the loss is E(f - y*)^2, without the noise."
     )
     return Page(
         title="limes: random-feature learners",
         question="How does the loss fall with time and width?",
         answer=answer_lines(study),
         sections=(Section(anchor="loss", title="Loss in time", blocks=(_figure(study), setting)),),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 

@@ -60,7 +60,6 @@ def picture_page(picture: Picture, *, name: str) -> Page:
             Section(anchor="picture", title="The picture", blocks=(Grid(figures=figures),)),
             Section(anchor="numbers", title="Its numbers", blocks=numbers),
         ),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 

@@ -123,7 +123,6 @@ def init_page(rows: Sequence[InitRow], *, model: str) -> Page:
         question="What do depth and width do to signal and gradients before training?",
         answer=tuple(answer) or ("Every size is stable.",),
         sections=(Section(anchor="profile", title="Through the network", blocks=(*blocks, Text(lines=(note,)))),),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 

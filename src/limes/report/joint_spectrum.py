@@ -6,7 +6,7 @@ import numpy as np
 
 from limes.compare.joint_result import JointStudy, LossPair, NetworkSpectrum
 from limes.report.dynamics import Line, line_figure
-from limes.report.page import Figure, Grid, Page, Section, Table, Text, write_page
+from limes.report.page import Figure, Grid, Page, Section, Table, quiet, write_page
 from limes.report.style import ramp_color
 
 
@@ -64,7 +64,7 @@ def joint_page(study: JointStudy) -> Page:
     )
     sections = [
         Section(
-            anchor="squared", title="Squared error: the sum over modes", blocks=(_quiet(SQUARED), Grid(figures=squared))
+            anchor="squared", title="Squared error: the sum over modes", blocks=(quiet(SQUARED), Grid(figures=squared))
         )
     ]
     if entropy:
@@ -72,7 +72,7 @@ def joint_page(study: JointStudy) -> Page:
             Section(
                 anchor="entropy",
                 title="Cross-entropy: the linearized network",
-                blocks=(_quiet(ENTROPY), Grid(figures=entropy)),
+                blocks=(quiet(ENTROPY), Grid(figures=entropy)),
             )
         )
     first = by_label[_labels(study)[0]]
@@ -80,17 +80,16 @@ def joint_page(study: JointStudy) -> Page:
         Section(
             anchor="modes",
             title="Modes",
-            blocks=(_quiet(MODES), Grid(figures=(_modes(first, "eigenvalues"), _modes(first, "power")))),
+            blocks=(quiet(MODES), Grid(figures=(_modes(first, "eigenvalues"), _modes(first, "power")))),
         ),
         Section(anchor="blocks", title="Parts of the network", blocks=(_blocks(study),)),
-        Section(anchor="numbers", title="Numbers", blocks=(_table(study), _quiet(_setting(study)))),
+        Section(anchor="numbers", title="Numbers", blocks=(_table(study), quiet(_setting(study)))),
     ]
     return Page(
         title=f"limes: spectrum on {study.data}",
         question="What does a network's tangent kernel say of its loss before it is trained?",
         answer=answer_lines(study),
         sections=tuple(sections),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 
@@ -110,10 +109,6 @@ MODES = (
 
 def _labels(study: JointStudy) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one.label for one in study.networks))
-
-
-def _quiet(line: str) -> Text:
-    return Text(lines=(line,), tone="quiet")
 
 
 def _losses(pairs: list[tuple[NetworkSpectrum, LossPair]]) -> Figure:
@@ -188,7 +183,7 @@ def _table(study: JointStudy) -> Table:
     columns = (
         "network",
         "largest eigenvalue",
-        "error of eigenvalues",
+        "its error",
         "trace",
         "learning rate",
         "deviation",
@@ -203,12 +198,13 @@ def _table(study: JointStudy) -> Table:
         columns=columns,
         rows=rows,
         title="Every network",
-        caption="Deviation: how far training is outside the prediction at most, as a share of what that has learned.",
+        caption="Error: how far each eigenvalue may be above what is shown. Deviation: how far training is outside the "
+        "prediction at most, as a share of what that has learned.",
     )
 
 
 def _setting(study: JointStudy) -> str:
     return (
         f"{study.data}: {study.num_points} points of {study.num_outputs} outputs, all in every step; {study.setting}; "
-        "half the largest stable learning rate, twice that for cross-entropy; trained on f - f(0), float64."
+        "at most half the largest stable learning rate, twice that for cross-entropy; trained on f - f(0), float64."
     )

@@ -7,7 +7,7 @@ import numpy as np
 from limes.compare.law_terms import resource_terms
 from limes.compare.law_theory import Direction, RegimeStudy
 from limes.report.dynamics import Line, line_figure
-from limes.report.page import Figure, Grid, Page, Section, Table, Text, write_page
+from limes.report.page import Figure, Grid, Page, Section, Table, quiet, write_page
 from limes.report.style import CATEGORIES, MUTED
 
 
@@ -22,19 +22,13 @@ def write_regime_report(study: RegimeStudy, path: Path, *, source: str) -> None:
 
 def regime_page(study: RegimeStudy, *, source: str) -> Page:
     """The same page, not yet rendered."""
-    caption = Text(
-        lines=(
-            "Points: the loss of every run, less the fitted floor; where another resource limits it they lie above. "
-            "Line: this resource's own term. Dashed: the theory's exponent, through its middle.",
-        ),
-        tone="quiet",
+    caption = quiet(
+        "Points: the loss of every run, less the fitted floor; where another resource limits it they lie above. "
+        "Line: this resource's own term. Dashed: the theory's exponent, through its middle."
     )
-    setting = Text(
-        lines=(
-            f"{source}: {study.fit.num_rows} runs, least squares in ln loss, scatter {study.residual:.2g}; "
-            f"{study.fit.law.formula}; intervals at {study.level:.0%}.",
-        ),
-        tone="quiet",
+    setting = quiet(
+        f"{source}: {study.fit.num_rows} runs, least squares in ln loss, scatter {study.residual:.2g}; "
+        f"{study.fit.law.formula}; intervals at {study.level:.0%}."
     )
     return Page(
         title=f"limes: the laws of {source} and the theory",
@@ -48,7 +42,6 @@ def regime_page(study: RegimeStudy, *, source: str) -> Page:
             ),
             Section(anchor="numbers", title="Numbers", blocks=(_table(study), setting)),
         ),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 
@@ -84,16 +77,16 @@ def _table(study: RegimeStudy) -> Table:
         parts: list[float | None] = []
         for found in (one.fitted, one.predicted, one.difference):
             parts += [None] * 3 if found is None else [found.value, found.low, found.high]
-        return (one.resource, *parts, one.leads, one.verdict)
+        return (one.resource, one.verdict, *parts, one.leads)
 
     kinds = ("fitted", "theory", "difference")
     return Table(
         name="exponents",
         columns=(
             "resource",
-            *(f"{kind}{end}" for kind in kinds for end in ("", ", low", ", high")),
-            "share of runs it limits",
             "verdict",
+            *(f"{kind}{end}" for kind in kinds for end in ("", ", low", ", high")),
+            "runs it limits",
         ),
         rows=tuple(cells(one) for one in study.directions),
     )

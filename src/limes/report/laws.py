@@ -58,7 +58,6 @@ def law_page(summary: Summary, *, source: str) -> Page:
         question=f"What does {summary.fit.law.name} say about {source}, and how far can it be trusted?",
         answer=_answer(summary),
         sections=tuple(sections),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 

@@ -47,7 +47,6 @@ def limit_page(result: ComparisonResult) -> Page:
             *(_gamma_section(gamma, index, steps=steps) for index, gamma in enumerate(result.gammas)),
             Section(anchor="numbers", title="Numbers", blocks=_number_blocks(result)),
         ),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 

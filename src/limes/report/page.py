@@ -20,6 +20,7 @@ from limes.report.style import TEMPLATES, dark_colors
 from limes.store.files import write_atomically
 
 Cell = str | int | float | bool | None
+FOOTER = "Written by limes. This file loads nothing from the network."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -103,6 +104,11 @@ class Text:
     tone: str = "plain"
 
 
+def quiet(line: str) -> Text:
+    """A paragraph in small print: how to read a figure, or what was run."""
+    return Text(lines=(line,), tone="quiet")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Folded:
     """A block behind a line that opens it."""
@@ -139,7 +145,7 @@ class Page:
     question: str
     answer: tuple[str, ...]
     sections: tuple[Section, ...]
-    footer: str = ""
+    footer: str = FOOTER
 
 
 def write_page(page: Page, path: Path) -> None:

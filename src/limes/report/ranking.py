@@ -66,7 +66,6 @@ def ranking_page(rankings: Sequence[Ranking], shapes: Sequence[EfficientShapes],
         question="What does the same budget buy?",
         answer=answer_lines(rankings, shapes),
         sections=(*sections, Section(anchor="rule", title="How it is judged", blocks=(rule,))),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 

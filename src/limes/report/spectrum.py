@@ -6,8 +6,9 @@ import numpy as np
 
 from limes.compare.spectrum import SpectrumCurve, SpectrumStudy
 from limes.report.dynamics import Line, line_figure
-from limes.report.page import Figure, Grid, Page, Section, Table, Text, write_page
+from limes.report.page import Figure, Grid, Page, Section, Table, Text, quiet, write_page
 from limes.report.style import MUTED, ramp_color
+from limes.theory.scaling import ScalingExponents
 
 
 def write_spectrum_report(study: SpectrumStudy, path: Path) -> None:
@@ -40,26 +41,27 @@ def answer_lines(study: SpectrumStudy) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _theory_words(curve: SpectrumCurve) -> str:
+def _claimed(curve: SpectrumCurve) -> ScalingExponents | None:
+    """What the theory makes of a and b, where their whole intervals are within its reach."""
     found = curve.exponents
-    if curve.theory is None or min(found.a_interval[0], found.b_interval[0]) <= 1:
+    return curve.theory if min(found.a_interval[0], found.b_interval[0]) > 1 else None
+
+
+def _theory_words(curve: SpectrumCurve) -> str:
+    theory = _claimed(curve)
+    if theory is None:
         return " These intervals reach below 1, where the theory's power laws have no meaning: no exponent is claimed."
-    return (
-        f" By the theory of random features that is a {curve.theory.task} task, whose lazy loss falls as "
-        f"t^-{curve.theory.time:.2f}."
-    )
+    name, time = theory.task, theory.time
+    return f" By the theory of random features that is a {name} task, whose lazy loss falls as t^-{time:.2f}."
 
 
 def spectrum_page(study: SpectrumStudy) -> Page:
     """The same page, not yet rendered."""
     names = tuple(dict.fromkeys(curve.parametrization for curve in study.curves))
     by_name = {name: [curve for curve in study.curves if curve.parametrization == name] for name in names}
-    caption = Text(
-        lines=(
-            "Solid: trained. Dashed: the full sum over the modes measured before training, which is exact for a "
-            "network whose tangent kernel stays put. Where features move, training leaves the prediction.",
-        ),
-        tone="quiet",
+    caption = quiet(
+        "Solid: trained. Dashed: the full sum over the modes measured before training, which is exact for a "
+        "network whose tangent kernel stays put. Where features move, training leaves the prediction."
     )
     return Page(
         title=f"limes: spectrum of {study.data}",
@@ -78,7 +80,6 @@ def spectrum_page(study: SpectrumStudy) -> Page:
             ),
             Section(anchor="numbers", title="Numbers", blocks=(_table(study), _setting(study))),
         ),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 
@@ -126,7 +127,7 @@ def _table(study: SpectrumStudy) -> Table:
             c.width,
             c.exponents.a,
             c.exponents.b,
-            None if c.theory is None else c.theory.time,
+            None if (theory := _claimed(c)) is None else theory.time,
             c.deviation,
             float(c.trained[-1]),
             float(c.predicted[-1]),
@@ -139,16 +140,14 @@ def _table(study: SpectrumStudy) -> Table:
         columns=columns,
         rows=rows,
         title="Every network",
-        caption="Deviation: largest |ln(trained / predicted)|. Time exponent: of the lazy loss, from a and b.",
+        caption="Deviation: largest |ln(trained / predicted)|. Time exponent: of the lazy loss, from a and b where "
+        "their intervals are above 1.",
     )
 
 
 def _setting(study: SpectrumStudy) -> Text:
-    return Text(
-        lines=(
-            f"{study.data}, {study.num_samples} samples, all in every step; {study.depth} hidden layers of "
-            f"{study.activation}, base width {study.base_width}; half the largest stable learning rate; trained on "
-            "f - f(0), float64.",
-        ),
-        tone="quiet",
+    return quiet(
+        f"{study.data}, {study.num_samples} samples, all in every step; {study.depth} hidden layers of "
+        f"{study.activation}, base width {study.base_width}; half the largest stable learning rate; trained on "
+        "f - f(0), float64."
     )

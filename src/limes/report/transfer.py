@@ -56,7 +56,6 @@ def transfer_page(result: TransferResult, *, curves: Curves) -> Page:
             _forecast_section(result.forecast, unit),
             _provenance_section(result),
         ),
-        footer="Written by limes. This file loads nothing from the network.",
     )
 
 
