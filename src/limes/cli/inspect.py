@@ -10,6 +10,7 @@ import typer
 
 from limes.cli import options
 from limes.core.errors import DataError, SpecError
+from limes.core.plain import finite_or_none
 
 if TYPE_CHECKING:
     from limes.compare.sensitivity import SizeSensitivity
@@ -234,7 +235,7 @@ def _as_json(
             {
                 "name": name,
                 "signs": [_sign_json(row) for row in judged[name]],
-                "values": {place: _finite(value) for place, value in values.items()},
+                "values": {place: finite_or_none(value) for place, value in values.items()},
                 "first_danger": {sign: step for sign, (step, _) in _alarms(logs.get(name, ())).items()},
             }
             for name, values in found.items()
@@ -258,7 +259,7 @@ def _sensitivity_json(one: "SizeSensitivity") -> dict[str, Any]:
         "axis": one.axis,
         "parametrization": one.parametrization,
         "size": one.size,
-        "value": _finite(one.value),
+        "value": finite_or_none(one.value),
         "num_seeds": len(one.by_seed),
         "num_rates": grid.num_runs,
         "lowest_lr": grid.lowest_lr,
@@ -273,17 +274,13 @@ def _alarms(log: Any) -> dict[str, tuple[int, str]]:
     return first_alarms(log)
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
-
-
 def _sign_json(row: "HealthRow") -> dict[str, Any]:
     from limes.measure.health import SIGNS
 
     return {
         "sign": row.sign,
         "level": row.level.value,
-        "value": _finite(row.value),
+        "value": finite_or_none(row.value),
         "place": row.place,
         "watch": SIGNS[row.sign].watch,
         "danger": SIGNS[row.sign].danger,
@@ -301,12 +298,12 @@ def _trend_json(sign: str, trend: Any, crossing: Any) -> dict[str, Any]:
         "slope_low": trend.interval[0],
         "slope_high": trend.interval[1],
         "danger": crossing.danger,
-        "crosses_at": _finite(crossing.size),
-        "crosses_low": _finite(crossing.low),
-        "crosses_high": _finite(crossing.high),
+        "crosses_at": finite_or_none(crossing.size),
+        "crosses_low": finite_or_none(crossing.low),
+        "crosses_high": finite_or_none(crossing.high),
         "target": crossing.target,
-        "value": _finite(crossing.value),
-        "value_low": _finite(crossing.value_low),
-        "value_high": _finite(crossing.value_high),
+        "value": finite_or_none(crossing.value),
+        "value_low": finite_or_none(crossing.value_low),
+        "value_high": finite_or_none(crossing.value_high),
         "sentence": crossing.sentence,
     }

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from limes.compare.full_batch import FullBatch
 from limes.core.errors import SpecError
+from limes.core.plain import finite_or_none
 from limes.measure.edge_probe import EdgeProbe
 from limes.models import build_model
 from limes.optim import build_optimizer
@@ -119,8 +120,8 @@ class EdgeStudy:
                 {
                     "parametrization": name,
                     "optimizer": kind,
-                    "ratio": _plain(self.spread(name, kind)[0]),
-                    "loss": _plain(self.spread(name, kind)[1]),
+                    "ratio": finite_or_none(self.spread(name, kind)[0]),
+                    "loss": finite_or_none(self.spread(name, kind)[1]),
                 }
                 for name, kind in dict.fromkeys((c.parametrization, c.optimizer) for c in self.curves)
             ],
@@ -129,20 +130,16 @@ class EdgeStudy:
                     "parametrization": curve.parametrization,
                     "optimizer": curve.optimizer,
                     "width": curve.width,
-                    "limit": _plain(curve.limit),
+                    "limit": finite_or_none(curve.limit),
                     "steps": curve.steps.tolist(),
-                    "ratio": [_plain(value) for value in curve.ratio],
-                    "final_loss": _plain(curve.loss[-1]),
-                    "late_ratio": _plain(curve.late),
-                    "growth": _plain(curve.growth),
+                    "ratio": [finite_or_none(value) for value in curve.ratio],
+                    "final_loss": finite_or_none(curve.loss[-1]),
+                    "late_ratio": finite_or_none(curve.late),
+                    "growth": finite_or_none(curve.growth),
                 }
                 for curve in self.curves
             ],
         }
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
 
 
 def edge_study(

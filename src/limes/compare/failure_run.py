@@ -16,7 +16,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from limes.compare.failure_cases import Recipe
-from limes.data import DataSource, build_data
+from limes.compare.full_batch import FullBatch
+from limes.data import build_data
+from limes.measure.activations import record_forward_pass
 from limes.measure.edge_probe import EdgeProbe
 from limes.measure.features import DEAD
 from limes.measure.health import SIGNS
@@ -86,8 +88,9 @@ def run_recipe(
         on_step: As for `limes.train.train`.
     """
     text = build_data(CorpusSpec(), seed=seed, batch_size=BATCH_SIZE, context=CONTEXT)
-    data = FirstBatch(text) if recipe.repeated else text
-    model, optimizer = _build(recipe, data, seed=seed)
+    # Text that is learned by heart, or text without end.
+    data = FullBatch(*text.batch(0), task=text.task) if recipe.repeated else text
+    model, optimizer = _build(recipe, text.vocab_size, seed=seed)
     training = TrainingSpec(
         steps=recipe.steps,
         batch_size=BATCH_SIZE,
@@ -117,22 +120,6 @@ def run_recipe(
     )
 
 
-class FirstBatch:
-    """A source whose every batch is the first one: text that is learned by heart."""
-
-    def __init__(self, source: DataSource) -> None:
-        self._source = source
-        self.task, self.vocab_size = source.task, source.vocab_size
-
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """The first, whatever the step."""
-        return self._source.batch(0)
-
-    def validation(self) -> Sequence[tuple[Tensor, Tensor]]:
-        """The same, as nothing here is about generalization."""
-        return (self._source.batch(0),)
-
-
 class Summed:
     """A probe that measures nothing: from a step on, gradients are those of a sum over tokens, not of a mean."""
 
@@ -152,14 +139,14 @@ class Summed:
         return {}
 
 
-def _build(recipe: Recipe, data: Any, *, seed: int) -> tuple[nn.Module, Optimizer]:
+def _build(recipe: Recipe, vocab_size: int | None, *, seed: int) -> tuple[nn.Module, Optimizer]:
     def build(width: int) -> nn.Module:
         spec = TransformerSpec(
             width=width,
             depth=recipe.depth,
             head_dim=HEAD_DIM,
             context=CONTEXT,
-            vocab_size=data.vocab_size,
+            vocab_size=vocab_size,
             qk_norm=recipe.qk_norm,
             block=recipe.block,
         )
@@ -239,17 +226,14 @@ class PostNormBlock(nn.Module):
 
 
 def _lost_neurons(model: nn.Module, inputs: Tensor) -> float:
-    shares: list[float] = []
-
-    def look(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-        rows = arguments[0].flatten(0, -2)
-        living = rows.abs().amax(0) > DEAD * rows.square().mean().sqrt()
-        lost = living & (quantize(rows, "int8").abs().amax(0) == 0)
-        shares.append(float(lost.sum() / living.sum().clamp_min(1)))
-
-    hooks = [layer.register_forward_pre_hook(look) for layer in model.modules() if isinstance(layer, nn.Linear)]
-    with torch.no_grad(), held_still(model):
-        model(inputs)
-    for hook in hooks:
-        hook.remove()
+    with held_still(model):
+        recording = record_forward_pass(model, inputs)
+    shares = []
+    for path, calls in recording.inputs.items():
+        if isinstance(model.get_submodule(path), nn.Linear):
+            arguments, _ = calls[0]
+            rows = arguments[0].flatten(0, -2)
+            living = rows.abs().amax(0) > DEAD * rows.square().mean().sqrt()
+            lost = living & (quantize(rows, "int8").abs().amax(0) == 0)
+            shares.append(float(lost.sum() / living.sum().clamp_min(1)))
     return max(shares)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from limes.compare.failure_cases import FAILURES, Failure, Recipe
 from limes.compare.failure_run import FailureRun, run_recipe
 from limes.core.errors import SpecError
+from limes.core.plain import finite_or_none
 from limes.measure.health import SIGNS
 from limes.measure.spikes import Spike, find_spikes
 
@@ -74,21 +75,17 @@ class FailureResult:
             "failure": self.name,
             "seed": self.seed,
             "sign": self.failure.sign,
-            "warned_step": _plain(self.warned),
-            "shown_step": _plain(self.shown),
-            "warning_steps": _plain(self.warning),
+            "warned_step": finite_or_none(self.warned),
+            "shown_step": finite_or_none(self.shown),
+            "warning_steps": finite_or_none(self.warning),
             "harm": self.failure.harm,
-            "cost": _plain(self.cost(self.broken)),
-            "cost_with": {remedy: _plain(self.cost(run)) for remedy, run in self.cured.items()},
-            "validation_loss": _plain(self.broken.validation_loss),
+            "cost": finite_or_none(self.cost(self.broken)),
+            "cost_with": {remedy: finite_or_none(self.cost(run)) for remedy, run in self.cured.items()},
+            "validation_loss": finite_or_none(self.broken.validation_loss),
             "spike": None
             if spike is None
             else {"start": spike.start, "peak": spike.peak, "recovery_steps": spike.recovery_steps},
         }
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def first_danger(run: FailureRun, sign: str) -> float:
@@ -144,8 +141,10 @@ def make_failure(name: str, *, seed: int = 0, on_step: Callable[[int, float], An
         raise SpecError(f"failure {name!r}: expected one of {', '.join(FAILURES)}")
     failure = FAILURES[name]
     broken = run_recipe(failure.broken, seed=seed, every=failure.every, signs=(failure.sign,), on_step=on_step)
+    # Enough to see that the sign stays away: no step is to be found, which is what costs.
+    rare = min(10 * failure.every, failure.broken.steps // 4)
     cured = {
-        remedy: run_recipe(recipe, seed=seed, every=10 * failure.every, signs=(failure.sign,), on_step=on_step)
+        remedy: run_recipe(recipe, seed=seed, every=rare, signs=(failure.sign,), on_step=on_step)
         for remedy, recipe in cured_recipes(failure).items()
     }
     compared = next(iter(cured.values()))

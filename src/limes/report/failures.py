@@ -160,9 +160,12 @@ def _sign_figure(result: FailureResult) -> Figure:
 
 
 def _caption(result: FailureResult) -> str:
-    warned = "The sign is never in danger" if math.isinf(result.warned) else f"In danger from step {result.warned:.0f}"
-    shown = "the loss never shows it" if math.isinf(result.shown) else f"the loss shows it at step {result.shown:.0f}"
-    return f"{warned} (dashed); {shown} (dotted)."
+    warned, shown = "The sign is never in danger", "the loss never shows it"
+    if math.isfinite(result.warned):
+        warned = f"In danger from step {result.warned:.0f} (dashed)"
+    if math.isfinite(result.shown):
+        shown = f"the loss shows it at step {result.shown:.0f} (dotted)"
+    return f"{warned}; {shown}."
 
 
 def _mark(figure: Figure, result: FailureResult) -> None:
