@@ -217,7 +217,8 @@ def _bars(sign: str, found: Sequence[tuple[str, float]]) -> Figure:
     wide = bool(values) and len(values) == len(found) and max(values) > 30 * min(values)
     plot.update_layout(
         showlegend=False,
-        xaxis={"title": {"text": sign.replace("_", " ")}, **({"type": "log"} if wide else {})},
+        # Where all are zero plotly would draw from -1 to 1.
+        xaxis={"title": {"text": sign.replace("_", " ")}} | ({"type": "log"} if wide else {"rangemode": "tozero"}),
         # In the order of the forward pass, the first at the top.
         yaxis={"autorange": "reversed", "tickfont": {"size": 10}},
     )
