@@ -43,8 +43,7 @@ def _filled_base(store: Store, study: StudySpec) -> ModelSpec:
     """The base with the sizes that the data fix, from a run, so that a report needs no data."""
     rows = store.rows()
     if not rows:
-        base_dir = Path(note) if (note := store.note("base_dir")) else None
-        return Workbench(study, base_dir=base_dir).model
+        return Workbench(study, base_dir=store.base_dir).model
     model = RunSpec.model_validate(store.spec(rows[0].key)).model
     return resize(resize(model, "width", study.model.width), "depth", study.model.depth)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from limes.cli import options
-from limes.cli.inputs import parse_counts
+from limes.cli.inputs import parse_counts, parse_value
 from limes.core.errors import SpecError
 
 if TYPE_CHECKING:
@@ -111,19 +111,11 @@ def _spec(family: str, size: dict[str, int], settings: list[str], inputs: Any) -
         name, sign, value = setting.partition("=")
         if not sign or name in size or name == "family":
             raise SpecError(f"--set {setting!r}: expected field=value, with sizes in --widths and --depths")
-        fields[name] = _value(value)
+        fields[name] = parse_value(value)
     try:
         return TypeAdapter(ModelSpec).validate_python(fields)
     except ValidationError as error:
         raise SpecError(complaint(error.errors(include_url=False)[0])) from None
-
-
-def _value(text: str) -> Any:
-    """A number, a list or a truth value where the text is one in JSON, else the text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _built_in(

@@ -1,5 +1,6 @@
 """What the commands of the theory read from their flags: lists of numbers, and a few samples by a short name."""
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,18 @@ def parse_pairs(text: str, *, flag: str) -> dict[str, str]:
     if not all(name.strip() and equals and value.strip() for name, equals, value in pairs):
         raise SpecError(f"{flag} {text!r}: expected name=value, separated by commas")
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def parse_value(text: str) -> Any:
+    """A number, a list or a truth value where the text is one in JSON, else the text.
+
+    >>> parse_value("128"), parse_value("[1, 2]"), parse_value("relu")
+    (128, [1, 2], 'relu')
+    """
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def sample_spec(name: str, *, num_samples: int) -> "DataSpec":

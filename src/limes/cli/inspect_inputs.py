@@ -1,6 +1,5 @@
 """What `limes inspect` is given: a function that builds the model, a checkpoint, a batch, and the loss that fits."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limes.cli.inputs import parse_value
 from limes.cli.reference import load_object
-from limes.core.errors import DataError, SpecError
+from limes.core.errors import DataError, SpecError, first_line
 from limes.measure.activations import main_tensor
 from limes.measure.still import held_still
 from limes.train.loss import LOSSES
@@ -86,10 +86,7 @@ def _arguments(texts: Sequence[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise SpecError(f"--arg {text!r}: expected name=value")
-        try:
-            found[name] = json.loads(value)
-        except ValueError:
-            found[name] = value
+        found[name] = parse_value(value)
     return found
 
 
@@ -116,11 +113,6 @@ def read_tensors(path: Path, *, flag: str) -> Any:
         # The advice of torch that follows the first sentence is to execute what the file says.
         reason = first_line(error).partition(". ")[0]
         raise DataError(f"{flag} {path} cannot be read as .pt (tensors only), .safetensors or .npz: {reason}") from None
-
-
-def first_line(error: Exception) -> str:
-    """What went wrong in code that is not ours, in one line."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def read_weights(path: Path, *, flag: str) -> dict[str, Tensor]:

@@ -11,10 +11,8 @@ from torch.optim import Optimizer
 from limes.cli import inspect_inputs as given
 from limes.cli.console import ShareProgress
 from limes.cli.inspect_optimizer import read_optimizer
-from limes.core.errors import DataError, LimesError, SpecError
-from limes.measure.inspection import batch_signs, gradient_signs, weight_signs
-
-MICRO_BATCHES = 8
+from limes.core.errors import DataError, LimesError, SpecError, first_line
+from limes.measure.inspection import batch_signs, equal_parts, gradient_signs, weight_signs
 
 
 def inspect_model(
@@ -78,12 +76,10 @@ def _all_signs(
         except LimesError:
             raise
         except Exception as error:
-            raise DataError(f"the model cannot be run on the batch: {given.first_line(error)}") from error
+            raise DataError(f"the model cannot be run on the batch: {first_line(error)}") from error
         if chosen is None:
             return signs
-        size = len(data.first) // MICRO_BATCHES if len(data.first) >= MICRO_BATCHES else 1
-        count = min(MICRO_BATCHES, len(data.first))
-        parts = [data.part(index * size, (index + 1) * size) for index in range(count)]
+        size, bounds = equal_parts(len(data.first))
         shares = {"gradient": 0.4, "noise scale": 0.5, "curvature": 0.7}
         try:
             signs |= gradient_signs(
@@ -92,7 +88,7 @@ def _all_signs(
                 data,
                 optimizer=optimizer,
                 eps=eps,
-                micro_batches=parts,
+                micro_batches=[data.part(start, stop) for start, stop in bounds],
                 batch_size=size,
                 curvature=curvature,
                 progress=lambda note: progress(shares[note], note),
@@ -100,5 +96,5 @@ def _all_signs(
         except LimesError:
             raise
         except Exception as error:
-            raise DataError(f"the loss cannot be computed on the batch: {given.first_line(error)}") from error
+            raise DataError(f"the loss cannot be computed on the batch: {first_line(error)}") from error
     return signs

@@ -11,11 +11,12 @@ from limes.cli.console import ShareProgress, clock
 from limes.cli.inputs import parse_pairs
 from limes.compare.scales import MIN_SIZES
 from limes.compare.sensitivity import SizeSensitivity, sweep_sensitivity
-from limes.core.errors import DataError, SpecError, StoreError
+from limes.core.errors import DataError, SpecError
 from limes.core.status import RunStatus
-from limes.measure.writers import JsonLines, read_json_lines
+from limes.measure.writers import json_line, read_json_lines
 from limes.spec import RunSpec, StudySpec
 from limes.store import Store, SweepRow
+from limes.store.files import write_atomically
 from limes.sweep.watch import NUM_MEASUREMENTS, Log, best_runs, resumed_signs, watch_run
 from limes.train import TrainState
 
@@ -55,7 +56,6 @@ def inspect_interrupted(folder: Path, *, curvature: bool, silent: bool) -> dict[
     found = {}
     with Store.open(folder, read_only=True) as store, ShareProgress("inspecting", silent=silent) as bar:
         rows = list({row.key: row for row in store.rows()}.values())
-        base_dir = _base_dir(store)
         for index, row in enumerate(rows):
             data = store.load_checkpoint(row.key)
             if data is None:
@@ -63,7 +63,7 @@ def inspect_interrupted(folder: Path, *, curvature: bool, silent: bool) -> dict[
             state, spec = TrainState.from_bytes(data), RunSpec.model_validate(store.spec(row.key))
             label = f"{place_of(row)}, seed {row.seed}, step {state.step}"
             bar(index / len(rows), label)
-            found[label] = resumed_signs(spec, state, base_dir=base_dir, curvature=curvature)
+            found[label] = resumed_signs(spec, state, base_dir=store.base_dir, curvature=curvature)
     return found
 
 
@@ -91,7 +91,7 @@ def inspect_finished(
             return [], {}
         rows = _choose(folder, all_rows, where)
         specs = {row.key: RunSpec.model_validate(store.spec(row.key)) for row in rows}
-        base_dir = _base_dir(store)
+        base_dir = store.base_dir
         target = StudySpec.model_validate(store.study()).target
     goal = {axis: size for axis in ("width", "depth") if (size := getattr(target, axis)) is not None}
     logs = _watched(folder, rows, specs, base_dir=base_dir, curvature=curvature, silent=silent)
@@ -114,11 +114,6 @@ def sensitivities(folder: Path) -> list[SizeSensitivity]:
     """Learning-rate sensitivity of every size, which the recorded losses alone give."""
     with Store.open(folder, read_only=True) as store:
         return sweep_sensitivity(store.rows())
-
-
-def _base_dir(store: Store) -> Path | None:
-    note = store.note("base_dir")
-    return Path(note) if note else None
 
 
 def _remark(row: SweepRow, log: Log) -> str:
@@ -199,14 +194,4 @@ def _watch_into(
 ) -> None:
     """The file stands there whole or not at all, so that a command that was killed goes on with the next run."""
     log = watch_run(spec, every=every, base_dir=base_dir, curvature=curvature, on_step=tell)
-    temporary = path.with_suffix(".tmp")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"{path.parent}: cannot be written ({error.strerror}); give a folder that can be") from error
-    writer = JsonLines(temporary)
-    for step, values in log:
-        writer.write(step, values)
-    writer.close()
-    temporary.replace(path)
+    write_atomically(path, "".join(json_line(step, values) for step, values in log).encode())

@@ -17,7 +17,7 @@ from limes.compare.coord_judge import Rule, judge
 from limes.compare.coord_plans import Choice, build_model, plans_for
 from limes.compare.coord_result import CoordAxis, CoordCheck
 from limes.compare.coord_run import Key, Loss, Network, Training, measure_network, own_loss, split_batch
-from limes.core.errors import SpecError
+from limes.core.errors import SpecError, first_line
 from limes.optim import OPTIMIZERS
 from limes.parametrize import Plan
 from limes.parametrize.declared import Declaration, declare, width_growth
@@ -180,10 +180,8 @@ def _measured(network: Network, size: Any, batch: Any, loss: Loss, declaration: 
     try:
         return measure_network(network, batch, loss, declaration)
     except (RuntimeError, IndexError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SpecError(
-            f"a network of size {size!r} fails on the batch or the loss ({reason}); pass a batch that it takes"
-        ) from error
+        what = f"a network of size {size!r} fails on the batch or the loss ({first_line(error)})"
+        raise SpecError(f"{what}; pass a batch that it takes") from error
 
 
 def _check_axis(

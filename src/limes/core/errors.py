@@ -42,3 +42,12 @@ class ConvergenceError(LimesError, RuntimeError):
     def __init__(self, message: str, *, result: Any = None) -> None:
         super().__init__(message)
         self.result = result
+
+
+def first_line(error: Exception) -> str:
+    """What went wrong in code that is not ours, in one line.
+
+    >>> first_line(ValueError("sizes differ\\nin a long story")), first_line(KeyError())
+    ('sizes differ', 'KeyError')
+    """
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

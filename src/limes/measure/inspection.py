@@ -26,6 +26,8 @@ from limes.measure.weight_spectra import weight_spectrum
 MAX_SIDE = 4096
 # Hessian-vector products for one eigenvalue.
 MAX_PRODUCTS = 100
+# Parts of a batch for the noise scale.
+MICRO_BATCHES = 8
 
 
 def weight_signs(model: nn.Module, *, initial: Mapping[str, Tensor] | None = None) -> dict[str, float]:
@@ -87,6 +89,20 @@ def batch_signs(model: nn.Module, inputs: Any, *, logits: bool = True) -> dict[s
     with held_still(model), torch.no_grad(), watch.watching():
         call(model, inputs)
     return watch.take()
+
+
+def equal_parts(num_samples: int) -> tuple[int, list[tuple[int, int]]]:
+    """Samples in each of `MICRO_BATCHES` equal parts of a batch, and where the parts begin and end.
+
+    Fewer samples make as many parts of one; what is left over at the end of a batch is left out.
+
+    Source: limes, docs/diagnostics.md.
+
+    >>> equal_parts(17)[1][-1], equal_parts(2)
+    ((14, 16), (1, [(0, 1), (1, 2)]))
+    """
+    size = max(1, num_samples // MICRO_BATCHES)
+    return size, [(size * index, size * (index + 1)) for index in range(min(MICRO_BATCHES, num_samples))]
 
 
 def gradient_signs(

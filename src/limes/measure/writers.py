@@ -39,7 +39,7 @@ class JsonLines:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Append a line, and hand it to the system, so that a killed run keeps it."""
-        self._file.write(json.dumps({"step": step} | {name: _plain(value) for name, value in values.items()}) + "\n")
+        self._file.write(json_line(step, values))
         self._file.flush()
 
     def close(self) -> None:
@@ -92,6 +92,17 @@ class WandB:
 
     def close(self) -> None:
         """Nothing: the run is the caller's."""
+
+
+def json_line(step: int, values: Mapping[str, float]) -> str:
+    """One measurement as a line of `JsonLines`.
+
+    Source: limes.
+
+    >>> json_line(3, {"loss": float("nan")})
+    '{"step": 3, "loss": "NaN"}\\n'
+    """
+    return json.dumps({"step": step} | {name: _plain(value) for name, value in values.items()}) + "\n"
 
 
 def read_json_lines(path: str | Path) -> list[tuple[int, dict[str, float]]]:

@@ -124,6 +124,12 @@ class Store:
             row = connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
         return None if row is None else row["value"]
 
+    @property
+    def base_dir(self) -> Path | None:
+        """The folder that relative paths of the study start from; None if it was never noted."""
+        note = self.note("base_dir")
+        return Path(note) if note else None
+
     # -- what is to be done ----------------------------------------------------------------------------------------
 
     def add_runs(self, runs: Sequence[NewRun]) -> int:

@@ -13,8 +13,16 @@ from typing import Any
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from limes.data import DataSource
 from limes.measure.edge_probe import EdgeProbe
-from limes.measure.inspection import MAX_PRODUCTS, batch_signs, gradient_signs, weight_signs
+from limes.measure.inspection import (
+    MAX_PRODUCTS,
+    MICRO_BATCHES,
+    batch_signs,
+    equal_parts,
+    gradient_signs,
+    weight_signs,
+)
 from limes.measure.monitor import loss_signs
 from limes.measure.monitor_probe import MonitorProbe
 from limes.measure.spikes import SpikeDetector
@@ -25,7 +33,6 @@ from limes.train import Objective, RunTrace, TrainState, lr_factor, train
 
 Log = list[tuple[int, dict[str, float]]]
 NUM_MEASUREMENTS = 20
-MICRO_BATCHES = 8
 
 
 def watch_run(
@@ -51,10 +58,7 @@ def watch_run(
     Raises:
         DataError: The data are not those that the run was planned with.
     """
-    model, data, optimizer = build_run(spec, base_dir=base_dir)
-    initial = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    start = copy.deepcopy(model).requires_grad_(False) if spec.training.center_output else None
-    objective = Objective(task=data.task, training=spec.training, initial=start)
+    model, data, optimizer, objective, initial = _built(spec, base_dir)
     probes: list[Any] = [MonitorProbe(optimizer, objective, every=every, logits=data.task != "regression")]
     if curvature:
         probes.append(
@@ -76,6 +80,16 @@ def watch_run(
     final |= {name: value for name, value in log[-1][1].items() if name.partition("/")[0] in _OF_STEPS}
     final["validation_loss"] = trace.validation_loss
     return [*log, (spec.training.steps, final)]
+
+
+def _built(
+    spec: RunSpec, base_dir: Path | None
+) -> tuple[nn.Module, DataSource, Optimizer, Objective, dict[str, Tensor]]:
+    """A run before its first step; last, the weights that it starts from."""
+    model, data, optimizer = build_run(spec, base_dir=base_dir)
+    start = copy.deepcopy(model).requires_grad_(False) if spec.training.center_output else None
+    objective = Objective(task=data.task, training=spec.training, initial=start)
+    return model, data, optimizer, objective, {name: p.detach().clone() for name, p in model.named_parameters()}
 
 
 def best_runs(rows: Sequence[SweepRow]) -> list[SweepRow]:
@@ -127,13 +141,10 @@ def resumed_signs(
         DataError: The data are not those that the run was planned with.
         StoreError: The state is of another network.
     """
-    model, data, optimizer = build_run(spec, base_dir=base_dir)
-    initial = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    start = copy.deepcopy(model).requires_grad_(False) if spec.training.center_output else None
-    state.restore(model, optimizer, initial=start)
+    model, data, optimizer, objective, initial = _built(spec, base_dir)
+    state.restore(model, optimizer, initial=objective.initial)
     for group in optimizer.param_groups:
         group["lr"] *= lr_factor(state.step, spec.training)
-    objective = Objective(task=data.task, training=spec.training, initial=start)
     return _state_signs(model, data.batch(state.step), objective, optimizer, initial=initial, curvature=curvature)
 
 
@@ -151,8 +162,7 @@ def _state_signs(
     # What the loop does to inputs before the model sees them.
     if inputs.is_floating_point():
         inputs = inputs.to(objective.dtype)
-    size = max(1, len(inputs) // MICRO_BATCHES)
-    parts = [(inputs[i : i + size], targets[i : i + size]) for i in range(0, MICRO_BATCHES * size, size)]
+    size, bounds = equal_parts(len(inputs))
     signs = weight_signs(model, initial=initial)
     signs |= batch_signs(model, inputs, logits=objective.task != "regression")
     return signs | gradient_signs(
@@ -160,7 +170,7 @@ def _state_signs(
         objective,
         (inputs, targets),
         optimizer=optimizer,
-        micro_batches=parts if len(inputs) >= MICRO_BATCHES else (),
+        micro_batches=[(inputs[i:j], targets[i:j]) for i, j in bounds] if len(inputs) >= MICRO_BATCHES else (),
         batch_size=size,
         curvature=curvature,
     )

@@ -48,8 +48,7 @@ class Worker:
     ) -> None:
         self.store, self.name, self.driver_pid, self.checkpoint_s = store, name, driver_pid, checkpoint_s
         self.leaving = False
-        base_dir = store.note("base_dir")
-        self.base_dir = Path(base_dir) if base_dir else None
+        self.base_dir = store.base_dir
 
     def leave(self, signum: int = 0, frame: FrameType | None = None) -> None:
         """Finish the run in hand, then end."""
