@@ -48,6 +48,7 @@ def by_hand(model: OddNetwork, tokens: torch.Tensor) -> dict[str, float]:
         up = model.norm(y.transpose(1, 2)).transpose(1, 2)
         down = model.up(up).relu()
         output = output_statistics(model(tokens))
+    rows = up.shape[:-1].numel()
     return {
         "max_attention_logit": first["max_logit"].item(),
         "attention_entropy": first["entropy"].item(),
@@ -58,7 +59,8 @@ def by_hand(model: OddNetwork, tokens: torch.Tensor) -> dict[str, float]:
         "kurtosis/down": kurtosis(down).item(),
         "max_median_ratio/up": max_median_ratio(up).item(),
         "dead_units/down": dead_units(down).item(),
-        "effective_rank/up": effective_rank(up, kind="participation").item(),
+        "effective_rank/up": (rank := effective_rank(up, kind="participation").item()),
+        "rank_share/up": math.log(rank) / math.log(rows * up.shape[-1] / (rows + up.shape[-1])),
         "token_similarity/up": token_similarity(up).item(),
         "preactivation_rms/up": model.up(up).square().mean().sqrt().item(),
         "log_z": output["log_z"].item(),
@@ -79,6 +81,35 @@ def test_forward_signs_are_those_of_the_formula(dtype: torch.dtype) -> None:
     assert_untouched(before, model)
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4 if dtype == DTYPES[0] else 1e-9)
     assert not any("readout" in name and name.startswith("attention") for name in found)
+
+
+def test_a_rank_is_judged_against_that_of_random_features() -> None:
+    """Eight samples of five inputs use about 3 directions at best, which is no alarm; one direction is."""
+
+    def judged(inputs: torch.Tensor) -> tuple[float, dict[str, Level]]:
+        net = nn.Sequential(nn.Linear(5, 8), nn.Tanh(), nn.Linear(8, 1))
+        with torch.no_grad():
+            for index, parameter in enumerate(net.parameters()):
+                drawn = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
+                parameter.copy_(drawn / parameter.shape[-1] ** 0.5 if parameter.dim() > 1 else 0 * drawn)
+        watch = ForwardWatch(net)
+        with torch.no_grad(), watch.watching():
+            net(inputs)
+        found = watch.take()
+        levels = {name: SIGNS["rank_share"].level(value) for name, value in found.items() if "rank_share" in name}
+        return found["effective_rank/0"], levels
+
+    random = torch.randn(8, 5, generator=torch.Generator().manual_seed(7))
+    directions, levels = judged(random)
+    assert levels == {"rank_share/0": Level.OK, "rank_share/2": Level.OK}
+    assert directions < 3.0, "a line at 3 directions, whatever the size, would be an alarm"
+    for alike in (random[:1] + 0.05 * random, torch.zeros(8, 5)):
+        assert judged(alike)[1] == {"rank_share/0": Level.DANGER, "rank_share/2": Level.DANGER}
+    watch = ForwardWatch(nn.Sequential(nn.Linear(2, 1)))
+    with torch.no_grad(), watch.watching():
+        watch.model(torch.randn(8, 2, generator=torch.Generator().manual_seed(0)))
+    found = watch.take()
+    assert "effective_rank/0" in found and "rank_share/0" not in found, "of two features one direction is no sign"
 
 
 def test_uniform_attention_is_no_rank_collapse() -> None:

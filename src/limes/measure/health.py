@@ -146,11 +146,14 @@ SIGNS: Mapping[str, Sign] = MappingProxyType(
             advice="lower the learning rate or biases, or use an activation without a flat side",
         ),
         "effective_rank": Sign(
-            meaning="directions that features use (participation ratio)",
-            watch=3.0,
-            danger=1.5,
+            meaning="directions that features use (participation ratio)", null="tokens x width / (tokens + width)"
+        ),
+        "rank_share": Sign(
+            meaning="logarithm of the directions that features use, over that of random features",
+            watch=0.25,
+            danger=0.1,
             falling=True,
-            null="tokens x width / (tokens + width)",
+            null="about 1",
             advice=_RANK,
         ),
         "token_similarity": Sign(

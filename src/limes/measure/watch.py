@@ -3,6 +3,7 @@
 Source: limes, docs/diagnostics.md.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,8 @@ from limes.measure.quantization import quantization_error
 from limes.measure.roles import matrix_modules
 
 Signs = dict[str, list[Tensor]]
+# Directions that random features of a layer must use for its rank to be judged.
+MIN_NULL_RANK = 2.0
 
 
 class ForwardWatch:
@@ -162,7 +165,11 @@ class ForwardWatch:
             "dead_units": dead_units(x),
         }
         if not mixed:
-            found["effective_rank"] = effective_rank(rows, kind="participation")
+            rank = found["effective_rank"] = effective_rank(rows, kind="participation")
+            null = rows.shape[0] * rows.shape[1] / (rows.shape[0] + rows.shape[1])
+            # With so few samples or features one direction is no sign of anything.
+            if null >= MIN_NULL_RANK:
+                found["rank_share"] = rank.clamp_min(1.0).log() / math.log(null)
         if self.quantization:
             found |= {"int8_error": quantization_error(x, "int8"), "fp8_error": quantization_error(x, "fp8_e4m3")}
         if x.dim() == 3 and x.shape[1] > 1 and not mixed:
