@@ -106,6 +106,7 @@ def test_weights_alone_and_a_regression(limes, folder: Path) -> None:
 
 def test_what_it_refuses(limes, folder: Path) -> None:
     (folder / "notes.pt").write_text("no tensors")
+    np.savez("double.npz", x=np.ones((5, 3)), y=np.zeros((5, 2)))
     torch.save(torch.zeros(2, 3), "real.pt")
     for arguments, word in (
         (("net.py",), "function"),
@@ -119,6 +120,7 @@ def test_what_it_refuses(limes, folder: Path) -> None:
         (("net.py:regressor", "--arg", "width=4", "--checkpoint", "end.pt"), "another network"),
         (("net.py:build", "--batch", "end.pt"), "expected"),
         (("net.py:build", "--batch", "real.pt"), "cannot be run"),
+        (("net.py:regressor", "--arg", "width=4", "--batch", "double.npz"), "save the inputs as float32"),
         (("net.py:build", "--batch", "batch.pt", "--task", "chess"), "chess"),
         (("net.py:build", "--report", "absent/page.html"), "absent"),
         (("net.py:build", "net.py:build"), "2 targets"),

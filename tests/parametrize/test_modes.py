@@ -10,6 +10,7 @@ from torch import nn
 from limes.core.errors import PlanError
 from limes.parametrize import HORIZONS, plan
 from limes.parametrize.initial import measure_init
+from limes.spec.model import MLPSpec
 
 
 def network(width):
@@ -175,6 +176,10 @@ def test_errors_of_the_users_code_are_passed_on_in_a_sentence():
 
     with pytest.raises(PlanError, match=r"build\(8\) failed on the meta device: RuntimeError: no such layer"):
         plan(broken, base=8, target=32)
+    with pytest.raises(
+        PlanError, match=r"^build\(2000000\) failed: width: expected less than or equal to 1000000 \(got"
+    ):
+        plan(lambda width: nn.Linear(MLPSpec(width=width).width, 1), base=8, target=2_000_000)
     with pytest.raises(PlanError, match="returned int"):
         plan(lambda width: 3, base=8, target=32)
     with pytest.raises(PlanError, match="could not be recorded"):

@@ -70,10 +70,12 @@ def build_target(target: str, arguments: Sequence[str]) -> nn.Module:
     function = load_object(target, flag="TARGET")
     if not callable(function):
         raise SpecError(f"{target!r}: {name!r} is a {type(function).__name__}, expected a function")
+    given = _arguments(arguments)
     try:
-        model = function(**_arguments(arguments))
+        model = function(**given)
     except Exception as error:
-        raise SpecError(f"{target!r} failed: {type(error).__name__}: {error}; give arguments with --arg") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise SpecError(f"{target!r} failed: {reason}; give arguments with --arg") from error
     if not isinstance(model, nn.Module):
         raise SpecError(f"{target!r} returned {type(model).__name__}, expected a torch.nn.Module")
     return model

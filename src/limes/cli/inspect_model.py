@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from limes.cli import inspect_inputs as given
@@ -76,7 +76,8 @@ def _all_signs(
         except LimesError:
             raise
         except Exception as error:
-            raise DataError(f"the model cannot be run on the batch: {first_line(error)}") from error
+            reason = _other_precision(model, data.first) or first_line(error)
+            raise DataError(f"the model cannot be run on the batch: {reason}") from error
         if chosen is None:
             return signs
         size, bounds = equal_parts(len(data.first))
@@ -98,3 +99,12 @@ def _all_signs(
         except Exception as error:
             raise DataError(f"the loss cannot be computed on the batch: {first_line(error)}") from error
     return signs
+
+
+def _other_precision(model: nn.Module, inputs: Tensor) -> str:
+    """What numpy's default of float64 leads to, for which torch has other words in every layer; empty if it is not."""
+    own = next((parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()), inputs.dtype)
+    if not inputs.is_floating_point() or inputs.dtype == own:
+        return ""
+    given, wanted = (str(dtype).removeprefix("torch.") for dtype in (inputs.dtype, own))
+    return f"its inputs are {given} and the model's weights {wanted}; save the inputs as {wanted}"

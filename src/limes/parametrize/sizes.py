@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import nn
 
-from limes.core.errors import PlanError
+from limes.core.errors import PlanError, first_line
 from limes.parametrize.names import named_tensors
+from limes.spec.io import complaint
 
 Build = Callable[[Any], nn.Module]
 Shapes = dict[str, tuple[int, ...]]
@@ -93,10 +95,13 @@ def build_on_meta(build: Build, value: Any) -> nn.Module:
             model = build(value)
     except PlanError:
         raise
+    except ValidationError as error:
+        # A spec made inside; the device has no part in it.
+        raise PlanError(f"build({_short(value)}) failed: {complaint(error.errors(include_url=False)[0])}") from error
     except Exception as error:
         raise PlanError(
-            f"build({_short(value)}) failed on the meta device: {type(error).__name__}: {error}; build must "
-            'run under torch.device("meta") (no .item(), no device="cpu")'
+            f"build({_short(value)}) failed on the meta device: {type(error).__name__}: {first_line(error)}; build "
+            'must run under torch.device("meta") (no .item(), no device="cpu")'
         ) from error
     if not isinstance(model, nn.Module):
         raise PlanError(f"build({_short(value)}) returned {type(model).__name__}; it must return a torch.nn.Module")
