@@ -1,40 +1,22 @@
 """Learning-rate sensitivity over a sweep: the common grid, diverged runs, and panels that have none."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from limes.compare.sensitivity import sweep_sensitivity
 from limes.core.status import RunStatus
 from limes.store import SweepRow
+from support.sweep_rows import make_row
 
 
 def row(
     size: int, rate: float, loss: float | None, *, seed: int = 0, label: str = "mup", done: bool = True
 ) -> SweepRow:
     """One run of a sweep; without a loss one that diverged."""
-    status = RunStatus.PENDING if not done else RunStatus.DONE if loss is not None else RunStatus.DIVERGED
-    return SweepRow(
-        axis="width",
-        parametrization=label,
-        size=size,
-        seed=seed,
-        log2_lr=rate,
-        key=f"{size}{rate}{seed}{label}",
-        status=status,
-        loss=loss if done else None,
-        initial_loss=5.0 if done else None,
-        diverged_step=3 if done and loss is None else None,
-        last_finite_loss=None,
-        cpu_seconds=None,
-        wall_seconds=None,
-        num_params=1,
-        num_tokens=1,
-        steps=1,
-        flops=1.0,
-        attempts=1,
-        error=None,
-    )
+    made = make_row(axis="width", parametrization=label, size=size, seed=seed, log2_lr=rate, loss=loss)
+    return made if done else replace(made, status=RunStatus.PENDING, loss=None, initial_loss=None)
 
 
 def test_sizes_are_compared_on_what_they_have_in_common() -> None:
