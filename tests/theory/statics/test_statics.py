@@ -245,6 +245,10 @@ BAD = {
     "singular": (lambda: ProportionalProblem(X @ X.T, Y, [9]), "zero temperature"),
     "not psd": (lambda: DeepLinearProblem([[1.0, 2.0], [2.0, 1.0]], [1.0, 1.0]), "eigenvalue -1"),
     "half": (lambda: DeepLinearProblem(KERNEL, Y, kernel_test_train=KERNEL[:1]), "without kernel_test"),
+    "variances": (
+        lambda: DeepLinearProblem(KERNEL, Y, kernel_test_train=KERNEL[:1], kernel_test=[1.0, 1.0]),
+        r"kernel_test has shape \(2,\)",
+    ),
     "method": (lambda: solve_adaptive(adaptive(), method="guess"), "method 'guess'"),
     "replicas": (lambda: solve_adaptive(adaptive(), num_replicas=1), "num_replicas is 1"),
     "seed": (lambda: solve_adaptive(adaptive(), seed=-1), "seed is -1"),

@@ -21,8 +21,8 @@ from torch import Tensor
 
 from limes.core.errors import ConvergenceError, ScopeError, SpecError
 from limes.theory.activations import Activation, get_activation
-from limes.theory.checks import check_number, check_whole
-from limes.theory.statics.data import as_inputs, as_targets
+from limes.theory.checks import check_whole
+from limes.theory.statics.data import checked_samples, checked_strengths, settle
 from limes.theory.statics.neuron import EDGE_SHARE, Grid, Moments, Neuron, Particles, directions_of
 
 Method = Literal["auto", "quadrature", "sampling"]
@@ -58,17 +58,10 @@ class AdaptiveProblem:
     inverse_temperature: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        settle = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        inputs, test_inputs = as_inputs(self.inputs, self.test_inputs)
-        if float(inputs.abs().max()) == 0.0:
-            raise SpecError("inputs are all zero; expected at least one that is not")
-        settle("inputs", inputs)
-        settle("test_inputs", test_inputs)
-        settle("targets", as_targets(self.targets, len(inputs)))
-        settle("activation", get_activation(self.activation))
-        settle("gamma0", check_number("gamma0", self.gamma0, low=0.0, open_low=True))
         settle(
-            "inverse_temperature", check_number("inverse_temperature", self.inverse_temperature, low=0.0, open_low=True)
+            self,
+            **checked_samples(self.inputs, self.targets, self.test_inputs, self.activation, allow_zero=False),
+            **checked_strengths(gamma0=self.gamma0, inverse_temperature=self.inverse_temperature),
         )
 
     @property

@@ -7,7 +7,35 @@ import torch
 from torch import Tensor
 
 from limes.core.errors import SpecError
-from limes.theory.checks import as_floats
+from limes.theory.activations import Activation, get_activation
+from limes.theory.checks import as_floats, check_covariance, check_number
+
+
+def settle(problem: object, **values: Any) -> None:
+    """Put what was checked into the fields of a frozen problem, while it is made."""
+    for name, value in values.items():
+        object.__setattr__(problem, name, value)
+
+
+def checked_samples(
+    inputs: Any, targets: Any, test_inputs: Any, activation: str | Activation, *, allow_zero: bool = True
+) -> dict[str, Any]:
+    """What every network has that sees its inputs, by the names of the fields."""
+    train, test = as_inputs(inputs, test_inputs)
+    if not allow_zero and float(train.abs().max()) == 0.0:
+        raise SpecError("inputs are all zero; expected at least one that is not")
+    return {
+        "inputs": train,
+        "targets": as_targets(targets, len(train)),
+        "test_inputs": test,
+        "activation": get_activation(activation),
+    }
+
+
+def checked_strengths(*, gamma0: Any, inverse_temperature: Any) -> dict[str, float]:
+    """Both of a network in the mean-field scaling, finite and above 0."""
+    pairs = {"gamma0": gamma0, "inverse_temperature": inverse_temperature}
+    return {name: check_number(name, value, low=0.0, open_low=True) for name, value in pairs.items()}
 
 
 def as_matrix(name: str, value: Any, *, columns: int | None = None, expected: str) -> Tensor:
@@ -47,14 +75,24 @@ def as_targets(targets: Any, num_samples: int, *, name: str = "targets") -> Tens
     return torch.from_numpy(array)
 
 
-def as_test_kernels(train_rows: Any, variances: Any, num_samples: int) -> tuple[Tensor, Tensor]:
-    """Kernel between test and training inputs (M, P) and the test variances (M,); both empty where not given."""
-    if train_rows is None:
-        if variances is not None:
-            raise SpecError("kernel_test is given without kernel_test_train; give both, or neither")
-        return torch.empty(0, num_samples, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
-    rows = as_matrix("kernel_test_train", train_rows, columns=num_samples, expected=f"(num_test, {num_samples})")
-    if variances is None:
+def checked_kernels(kernel: Any, targets: Any, train_rows: Any, variances: Any) -> dict[str, Any]:
+    """What a network has that is seen through kernels alone: (P, P), targets (P,), and, where given, the kernel between
+    test and training inputs (M, P) with the test variances (M,); M = 0 where not.
+    """
+    square = check_covariance("kernel", kernel)
+    if train_rows is None and variances is not None:
+        raise SpecError("kernel_test is given without kernel_test_train; give both, or neither")
+    if variances is None and train_rows is not None:
         raise SpecError("kernel_test_train is given without kernel_test, its prior variances; give both, or neither")
-    diagonal = as_targets(variances, len(rows)) if len(rows) else torch.empty(0, dtype=torch.float64)
-    return rows, diagonal
+    size = len(square)
+    rows, diagonal = torch.empty(0, size, dtype=torch.float64), torch.empty(0, dtype=torch.float64)
+    if train_rows is not None:
+        rows = as_matrix("kernel_test_train", train_rows, columns=size, expected=f"(num_test, {size})")
+    if len(rows):
+        diagonal = as_targets(variances, len(rows), name="kernel_test")
+    return {
+        "kernel": square,
+        "targets": as_targets(targets, size),
+        "kernel_test_train": rows,
+        "kernel_test": diagonal,
+    }

@@ -21,7 +21,7 @@ from torch import Tensor
 from limes.core.errors import ConvergenceError, SpecError
 from limes.theory.activations import Activation, get_activation
 from limes.theory.checks import check_number, check_whole
-from limes.theory.statics.data import as_inputs, as_targets
+from limes.theory.statics.data import checked_samples, checked_strengths, settle
 from limes.theory.statics.deep_response import Solved, carry, test_fluctuation
 from limes.theory.statics.deep_sweep import TIGHT, Stack, Swept, boxes_for, follow, newton
 from limes.theory.statics.layers import ROUGH, conjugate_below, factored, tilted
@@ -60,18 +60,13 @@ class DeepAdaptiveProblem:
     input_ridge: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        settle = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        inputs, test_inputs = as_inputs(self.inputs, self.test_inputs)
-        settle("input_ridge", check_number("input_ridge", self.input_ridge, low=0.0))
-        if float(inputs.abs().max()) == 0.0:
-            raise SpecError("inputs are all zero; expected at least one that is not")
-        settle("inputs", inputs)
-        settle("test_inputs", test_inputs)
-        settle("targets", as_targets(self.targets, len(inputs)))
-        settle("activation", get_activation(self.activation))
-        settle("depth", check_whole("depth", self.depth))
-        for name in ("gamma0", "inverse_temperature"):
-            settle(name, check_number(name, getattr(self, name), low=0.0, open_low=True))
+        settle(
+            self,
+            **checked_samples(self.inputs, self.targets, self.test_inputs, self.activation, allow_zero=False),
+            **checked_strengths(gamma0=self.gamma0, inverse_temperature=self.inverse_temperature),
+            depth=check_whole("depth", self.depth),
+            input_ridge=check_number("input_ridge", self.input_ridge, low=0.0),
+        )
 
     @property
     def phi(self) -> Activation:

@@ -20,8 +20,8 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from limes.theory.checks import check_covariance, check_number, check_whole
-from limes.theory.statics.data import as_targets, as_test_kernels
+from limes.theory.checks import check_whole
+from limes.theory.statics.data import checked_kernels, checked_strengths, settle
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,18 +53,12 @@ class DeepLinearProblem:
     kernel_test: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        settle = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        settle("kernel", check_covariance("kernel", self.kernel))
-        size = len(self.kernel)
-        settle("targets", as_targets(self.targets, size))
-        settle("depth", check_whole("depth", self.depth))
-        settle("gamma0", check_number("gamma0", self.gamma0, low=0.0, open_low=True))
         settle(
-            "inverse_temperature", check_number("inverse_temperature", self.inverse_temperature, low=0.0, open_low=True)
+            self,
+            **checked_kernels(self.kernel, self.targets, self.kernel_test_train, self.kernel_test),
+            **checked_strengths(gamma0=self.gamma0, inverse_temperature=self.inverse_temperature),
+            depth=check_whole("depth", self.depth),
         )
-        rows, variances = as_test_kernels(self.kernel_test_train, self.kernel_test, size)
-        settle("kernel_test_train", rows)
-        settle("kernel_test", variances)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

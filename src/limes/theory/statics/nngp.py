@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from limes.theory.activations import Activation, get_activation
+from limes.theory.activations import Activation
 from limes.theory.checks import check_number, check_whole
 from limes.theory.kernels import kernel_regression, nngp_kernel
 from limes.theory.kernels.recursion import check_variances
-from limes.theory.statics.data import as_inputs, as_targets
+from limes.theory.statics.data import checked_samples, settle
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,15 +49,13 @@ class NNGPProblem:
     bias_var: float = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        settle = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        inputs, test_inputs = as_inputs(self.inputs, self.test_inputs)
-        settle("inputs", inputs)
-        settle("test_inputs", test_inputs)
-        settle("targets", as_targets(self.targets, len(inputs)))
-        settle("activation", get_activation(self.activation))
-        settle("depth", check_whole("depth", self.depth, least=0))
         beta = check_number("inverse_temperature", self.inverse_temperature, low=0.0, open_low=True, allow_inf=True)
-        settle("inverse_temperature", beta)
+        settle(
+            self,
+            **checked_samples(self.inputs, self.targets, self.test_inputs, self.activation),
+            depth=check_whole("depth", self.depth, least=0),
+            inverse_temperature=beta,
+        )
         check_variances(self.weight_var, self.bias_var)
 
     def kernel_of(self, inputs: Tensor) -> Tensor:

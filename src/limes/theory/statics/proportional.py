@@ -20,9 +20,9 @@ from torch import Tensor
 
 from limes.core.errors import ConvergenceError, SpecError
 from limes.numerics.contour import Real
-from limes.theory.checks import check_covariance, check_number, check_whole
+from limes.theory.checks import check_number, check_whole
 from limes.theory.initialization.mellin import Ladder, LayerFactor
-from limes.theory.statics.data import as_targets, as_test_kernels
+from limes.theory.statics.data import checked_kernels, settle
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,22 +52,19 @@ class ProportionalProblem:
     kernel_test: Any = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        settle = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        settle("kernel", check_covariance("kernel", self.kernel))
-        size = len(self.kernel)
-        settle("targets", as_targets(self.targets, size))
+        settle(self, **checked_kernels(self.kernel, self.targets, self.kernel_test_train, self.kernel_test))
         try:
             widths = tuple(self.widths)
         except TypeError:
             raise SpecError(f"widths {self.widths!r}: expected hidden widths such as (128, 128)") from None
         if not widths:
             raise SpecError("widths is empty; expected at least one hidden layer (without one, use the NNGP posterior)")
-        settle("widths", tuple(check_whole(f"widths[{i}]", width) for i, width in enumerate(widths)))
         beta = check_number("inverse_temperature", self.inverse_temperature, low=0.0, open_low=True, allow_inf=True)
-        settle("inverse_temperature", beta)
-        rows, variances = as_test_kernels(self.kernel_test_train, self.kernel_test, size)
-        settle("kernel_test_train", rows)
-        settle("kernel_test", variances)
+        settle(
+            self,
+            widths=tuple(check_whole(f"widths[{i}]", width) for i, width in enumerate(widths)),
+            inverse_temperature=beta,
+        )
         lowest = float(torch.linalg.eigvalsh(self.kernel)[0])
         if beta == math.inf and lowest <= 1e-13 * float(self.kernel.trace()):
             raise SpecError(

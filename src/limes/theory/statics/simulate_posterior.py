@@ -19,8 +19,8 @@ from limes.core.errors import SpecError
 from limes.numerics.chains import chain_estimate
 from limes.numerics.langevin import LangevinSample, sample_langevin
 from limes.theory.activations import Activation, get_activation
-from limes.theory.checks import check_number, check_whole
-from limes.theory.statics.data import as_inputs, as_targets
+from limes.theory.checks import check_whole
+from limes.theory.statics.data import checked_samples, checked_strengths, settle
 
 MAX_ENTRIES = 200_000_000
 
@@ -56,16 +56,13 @@ class FiniteNetwork:
     inverse_temperature: float = field(default=1.0, kw_only=True)
 
     def __post_init__(self) -> None:
-        settle = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
-        inputs, test_inputs = as_inputs(self.inputs, self.test_inputs)
-        settle("inputs", inputs)
-        settle("test_inputs", test_inputs)
-        settle("targets", as_targets(self.targets, len(inputs)))
-        settle("width", check_whole("width", self.width))
-        settle("depth", check_whole("depth", self.depth))
-        settle("activation", get_activation(self.activation))
-        for name in ("gamma0", "inverse_temperature"):
-            settle(name, check_number(name, getattr(self, name), low=0.0, open_low=True))
+        settle(
+            self,
+            **checked_samples(self.inputs, self.targets, self.test_inputs, self.activation),
+            **checked_strengths(gamma0=self.gamma0, inverse_temperature=self.inverse_temperature),
+            width=check_whole("width", self.width),
+            depth=check_whole("depth", self.depth),
+        )
 
     @property
     def phi(self) -> Activation:
