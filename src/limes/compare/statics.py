@@ -264,7 +264,7 @@ def statics_study(
     """
     if num_chains == 1:
         raise SpecError("1 chain has no standard error; sample at least 2, or 0 for none")
-    sampled = tuple(widths) if num_chains else ()
+    sampled = tuple(sorted(widths)) if num_chains else ()
     works = _Works(len(targets), sampled=sampled, choose=choose, counts=sample_counts, tell=progress)
     settings: dict[str, Any] = {"activation": activation, "inverse_temperature": inverse_temperature}
     problem = AdaptiveProblem(inputs, targets, test_inputs, gamma0=gamma0, **settings)

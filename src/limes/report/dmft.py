@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from limes.report.dynamics import Line, Sample, density_figure, kernel_figure, line_figure
-from limes.report.page import Block, Figure, Folded, Grid, Page, Section, Table, Text, write_page
+from limes.report.dynamics import KERNEL_NOTE, Line, Sample, density_figure, kernel_figure, line_figure
+from limes.report.page import Block, Figure, Folded, Grid, Page, Section, Table, write_page
 from limes.report.style import MUTED, ramp_color
 from limes.theory.dynamics import DMFTResult, solve_static_ntk
 
@@ -100,11 +100,8 @@ def _field_blocks(result: DMFTResult, index: int) -> tuple[Block, ...]:
     problem = result.problem
     order = np.argsort(problem.targets if problem.targets.ndim == 1 else problem.targets.argmax(1), kind="stable")
     shown = np.ix_(order, order)
-    note = Text(
-        lines=("Samples are ordered by their target. One colour scale per figure, white is zero.",), tone="quiet"
-    )
     layers = range(1, problem.depth + 1)
-    return (note, *(Grid(figures=_layer_figures(result, layer, shown=shown, index=index)) for layer in layers))
+    return (KERNEL_NOTE, *(Grid(figures=_layer_figures(result, layer, shown=shown, index=index)) for layer in layers))
 
 
 def _layer_figures(result: DMFTResult, layer: int, *, shown: tuple[Any, ...], index: int) -> tuple[Figure, ...]:

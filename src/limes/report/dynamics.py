@@ -8,12 +8,16 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from plotly.subplots import make_subplots
 
-from limes.report.page import Cell, Figure, Table
+from limes.report.page import Cell, Figure, Table, Text
 from limes.report.style import CATEGORIES, MUTED, SURFACE, plot_text, translucent
 
 Array = NDArray[np.float64]
 # Negative, zero, positive; the page swaps all three in the dark.
 DIVERGING = ((0.0, CATEGORIES[1][0]), (0.5, SURFACE[0]), (1.0, CATEGORIES[0][0]))
+KERNEL_NOTE = Text(
+    lines=("Samples are ordered by their target. One colour scale per figure; zero has the colour of the background.",),
+    tone="quiet",
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -98,7 +102,13 @@ def _add_band(plot: go.Figure, line: Line, *, log_y: bool) -> None:
 
 def _add_line(plot: go.Figure, line: Line, *, log_y: bool) -> None:
     y = [float(v) if np.isfinite(v) and (v > 0 or not log_y) else None for v in line.y]
-    style: dict[str, object] = {"mode": "lines", "line": {"color": line.color, "width": 2.2, "dash": line.dash}}
+    gaps = [None, *y, None]
+    lonely = any(v is not None and gaps[i] is None and gaps[i + 2] is None for i, v in enumerate(y))
+    # A stroke shows no point that has no neighbour.
+    style: dict[str, object] = {
+        "mode": "lines+markers" if lonely else "lines",
+        "line": {"color": line.color, "width": 2.2, "dash": line.dash},
+    }
     if line.markers:
         style = {"mode": "markers", "marker": {"color": line.color, "size": 8, "symbol": line.symbol}}
         if line.low is not None and line.high is not None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from limes.compare.limit_result import ComparisonResult, GammaComparison
+from limes.report.dynamics import KERNEL_NOTE
 from limes.report.limit_figures import (
     convergence_figure,
     layer_figures,
@@ -11,7 +12,7 @@ from limes.report.limit_figures import (
     rich_figure,
     spread_figure,
 )
-from limes.report.page import Block, Card, Cards, Cell, Folded, Grid, Page, Section, Table, Text, write_page
+from limes.report.page import Block, Card, Cards, Cell, Folded, Grid, Page, Section, Table, write_page
 from limes.report.tables import flat_table
 
 QUESTION = "Do trained networks tend to the infinitely wide one, as the theory says?"
@@ -99,13 +100,10 @@ def _card(gamma: GammaComparison) -> Card:
 
 
 def _gamma_section(gamma: GammaComparison, index: int, *, steps: int) -> Section:
-    note = Text(
-        lines=("Samples are ordered by their target. One colour scale per figure, white is zero.",), tone="quiet"
-    )
     blocks: list[Block] = [
         Grid(figures=(loss_figure(gamma), spread_figure(gamma))),
         Grid(figures=(convergence_figure(gamma), limit_figure(gamma))),
-        note,
+        KERNEL_NOTE,
         *(Grid(figures=layer_figures(gamma, layer, step=steps)) for layer in range(1, gamma.problem.depth + 1)),
     ]
     return Section(anchor=f"gamma{index}", title=f"gamma0 = {gamma.gamma0:g}", blocks=tuple(blocks))

@@ -16,14 +16,16 @@ from limes.compare.statics import (
     kernel_distance,
     output_distance,
 )
-from limes.report.dynamics import Line, kernel_figure, line_figure
-from limes.report.page import Block, Figure, Folded, Grid, Page, Section, Table, Text, write_page
+from limes.report.dynamics import KERNEL_NOTE, Line, kernel_figure, line_figure
+from limes.report.page import Block, Figure, Folded, Grid, Page, Section, Table, write_page
 from limes.report.style import category_color, ramp_color, symbol
 from limes.report.tables import flat_table
 from limes.store.files import write_atomically
 from limes.theory.statics import HyperparameterChoice, LearningCurve
 
 MAX_MAPS = 5
+# A logarithmic axis has no place for the best pair itself.
+LEAST_NATS = 0.1
 
 
 def write_statics_report(study: StaticsStudy, folder: Path) -> Path:
@@ -49,8 +51,9 @@ def answer_lines(study: StaticsStudy) -> tuple[str, ...]:
     lazy, rich, *networks = study.predictions
     before, after = (alignment(one.kernel, problem.targets) for one in (lazy, rich))
     lines = [
-        f"At gamma0 {problem.gamma0:g} and inverse temperature {problem.inverse_temperature:g} the kernel turns "
-        f"towards the targets: alignment {before:.3f} without feature learning, {after:.3f} with it.",
+        f"At gamma0 {problem.gamma0:g} and inverse temperature {problem.inverse_temperature:g} the kernel "
+        f"{'turns' if after > before else 'does not turn'} towards the targets: alignment {before:.3f} without feature "
+        f"learning, {after:.3f} with it.",
         f"ln p(y) at width {study.at_width}: {study.evidence[0]:.4g} with the adaptive kernel, {study.evidence[1]:.4g} "
         "with the kernel of the prior.",
     ]
@@ -122,7 +125,7 @@ def _kernel_blocks(study: StaticsStudy) -> tuple[Block, ...]:
     return (
         kernel_figure(maps, title="Feature kernels of the hidden layer", name="kernels"),
         kernel_figure(change, title="What the data changed", name="kernel-change"),
-        Text(lines=("Samples are ordered by their target. One colour scale per figure, white is zero.",), tone="quiet"),
+        KERNEL_NOTE,
     )
 
 
@@ -186,7 +189,7 @@ def _approach_figure(study: StaticsStudy) -> Figure:
         log_x=True,
         log_y=True,
         ticks=widths.tolist(),
-        caption="It falls as 1/width until the noise of the chains and of the particles is reached.",
+        caption="From the adaptive kernel: as 1/width until the noise of the chains and of the particles is reached.",
     )
 
 
@@ -196,7 +199,7 @@ def _evidence(choice: HyperparameterChoice) -> Figure:
         Line(
             label=f"gamma0 {gamma0:.3g}",
             x=choice.inverse_temperatures.numpy(),
-            y=choice.log_evidence - choice.grid[:, column].numpy(),
+            y=(choice.log_evidence - choice.grid[:, column]).clamp_min(LEAST_NATS).numpy(),
             color=ramp_color(column, len(choice.gamma0s)),
         )
         for column, gamma0 in enumerate(choice.gamma0s.tolist())
@@ -211,7 +214,7 @@ def _evidence(choice: HyperparameterChoice) -> Figure:
         log_y=True,
         ticks=choice.inverse_temperatures.tolist(),
         caption=f"Best: inverse temperature {choice.inverse_temperature:.3g}, gamma0 {choice.gamma0:.3g}; "
-        f"width {choice.width}.",
+        f"width {choice.width}. Less than {LEAST_NATS:g} is drawn as {LEAST_NATS:g}.",
     )
 
 
