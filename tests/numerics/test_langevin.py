@@ -58,11 +58,11 @@ def test_a_gaussian_with_correlations(num_leapfrog, monkeypatch):
     assert abs(float(found.acceptance.mean()) - langevin.TARGETS[num_leapfrog == 1]) < 0.06
     assert float(found.effective_size.min()) > 1000
     # No Metropolis test at such a step, or noise that is ten percent too strong, must be noticed.
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="mean"):
         check_gaussian(sample(adjusted=False, step_size=found.step_size))
     draw = langevin.draw_momenta
     monkeypatch.setattr(langevin, "draw_momenta", lambda q, g: 1.1 * draw(q, g))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="mean"):
         check_gaussian(sample())
 
 
@@ -82,7 +82,7 @@ def test_a_double_well():
     assert_mean(found.draws[:, :, 0].mean(0), right / total)
     assert_mean(found.draws[:, :, 1].mean(0), second)
     # Another tilt, and chains too short to change wells, which R-hat says.
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="mean"):
         assert_mean(sample(lambda q: double_well(q, 0.2)).draws[:, :, 0].mean(0), right / total)
     frozen = sample(lambda q: tuple(12.0 * part for part in double_well(q)), num_draws=200)
     assert float(frozen.rhat[0]) > 1.5 and float(found.rhat.max()) < 1.02

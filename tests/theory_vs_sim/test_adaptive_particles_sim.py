@@ -8,13 +8,11 @@ import torch
 from scipy import stats
 
 from limes.theory.statics import AdaptiveProblem, solve_adaptive
+from support.plane import TEST, X, Y
 from support.stats import assert_mean
 
 pytestmark = pytest.mark.sim
 
-X = np.array([[1.0, 0.5], [-0.4, 1.2], [0.8, -1.0], [-1.1, -0.3]])
-Y = np.array([1.0, -0.5, 0.7, -0.9])
-TEST = np.array([[0.3, 0.9], [1.5, -0.2]])
 REPLICAS, SEEDS = 6, 16
 
 

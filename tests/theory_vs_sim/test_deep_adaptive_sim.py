@@ -4,20 +4,27 @@ import numpy as np
 import pytest
 
 from limes.core.rng import stream
-from limes.theory.statics import DeepAdaptiveProblem, NNGPProblem, solve_deep_adaptive, solve_nngp
-from support.posterior_networks import sample_networks
+from limes.theory.statics import (
+    DeepAdaptiveProblem,
+    FiniteNetwork,
+    NNGPProblem,
+    simulate_posterior,
+    solve_deep_adaptive,
+    solve_nngp,
+)
+from support import plane
+from support.plane import Y
 from support.stats import assert_limit
 
 pytestmark = pytest.mark.sim
 
-X = 1.5 * np.array([[1.0, 0.5], [-0.4, 1.2], [0.8, -1.0], [-1.1, -0.3]])
-Y = np.array([1.0, -0.5, 0.7, -0.9])
-TEST = 1.5 * np.array([[0.3, 0.9], [1.5, -0.2]])
+X, TEST = 1.5 * plane.X, 1.5 * plane.TEST
 WIDTHS = (8, 12, 20, 40)
+CHAINS = {"num_chains": 32, "num_draws": 300, "num_warmup": 100, "num_leapfrog": 10}
 
 
-def problem(gamma0=0.7, activation="erf"):
-    return DeepAdaptiveProblem(X, Y, TEST, activation=activation, gamma0=gamma0, inverse_temperature=5.0)
+def problem(gamma0=0.7):
+    return DeepAdaptiveProblem(X, Y, TEST, gamma0=gamma0, inverse_temperature=5.0)
 
 
 def predictions(solved):
@@ -34,16 +41,16 @@ def test_two_hidden_layers_turn_their_kernels_as_predicted():
     solved = solve_deep_adaptive(problem())
     means, spreads = [], []
     for width in WIDTHS:
-        generator = stream(0, "init", "deep", str(width))
-        sample = sample_networks(problem(), width, num_chains=32, num_draws=300, generator=generator)
-        draws = sample.draws[..., :6]
-        means.append(sample.draws.mean(0).numpy())
-        spreads.append((width * (draws - draws.mean((0, 1))) ** 2).mean(0).numpy() * 32 / 31)
+        network = FiniteNetwork(X, Y, TEST, width=width, depth=2, gamma0=0.7, inverse_temperature=5.0)
+        found = simulate_posterior(network, generator=stream(0, "init", "deep", str(width)), **CHAINS)
+        assert found.rhat < 1.1
+        diagonals = found.chain_kernels[:, -1].diagonal(dim1=1, dim2=2)
+        means.append(np.hstack([found.chain_outputs, diagonals]))
+        away = found.sample.draws[:, :, :6] - found.chain_outputs.mean(0)
+        spreads.append((width * away**2).mean(0).numpy())
     samples, spreads = np.array(means), np.array(spreads)
     agree(samples, predictions(solved))
-    fluctuations = [*solved.train_fluctuation, *solved.test_fluctuation]
-    for index, value in enumerate(fluctuations):
-        assert_limit(WIDTHS, spreads[:, :, index], float(value))
+    agree(spreads, [*solved.train_fluctuation, *solved.test_fluctuation])
     # Mutants: ten percent more feature learning, and none.
     with pytest.raises(AssertionError, match="limit"):
         agree(samples, predictions(solve_deep_adaptive(problem(0.77))))

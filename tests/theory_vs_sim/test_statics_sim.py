@@ -19,13 +19,11 @@ from limes.theory.statics import (
     solve_nngp,
 )
 from limes.theory.statics.neuron import Grid, directions_of
+from support.plane import TEST, X, Y
 from support.stats import assert_golden, assert_limit, load_golden
 
 pytestmark = pytest.mark.sim
 
-X = np.array([[1.0, 0.5], [-0.4, 1.2], [0.8, -1.0], [-1.1, -0.3]])
-Y = np.array([1.0, -0.5, 0.7, -0.9])
-TEST = np.array([[0.3, 0.9], [1.5, -0.2]])
 WIDTHS = (24, 36, 54, 80)
 BETA = 5.0
 # Many short chains: on small networks a gradient of many costs what one of few does.
@@ -67,12 +65,12 @@ def test_adaptive_kernel(activation):
         agree(found, torch.cat([fit.train_mean, fit.test_mean]), fit.kernel, fit.readout_second_moment, bias=5e-6)
 
     check(1.0)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="limit"):
         check(1.1)
     lazy = solve_nngp(NNGPProblem(X, Y, TEST, activation=activation, inverse_temperature=BETA))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="limit"):
         agree(found, torch.cat([lazy.train_mean, lazy.test_mean]))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="limit"):
         agree(found, torch.empty(0), lazy.kernel)
 
 
@@ -94,7 +92,7 @@ def test_fluctuations_of_the_outputs_include_those_of_the_kernel():
     moments = neuron.moments(fit.residuals, BETA)
     kernel = moments.kernel
     gain = torch.linalg.solve(kernel[:4, :4] + torch.eye(4) / BETA, kernel[:4])
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="limit"):
         check((kernel - kernel[:, :4] @ gain).diagonal()[4:])
 
 
@@ -110,7 +108,7 @@ def test_deep_linear():
         agree(found, torch.cat([fit.train_mean, fit.test_mean]), fit.kernel)
 
     check(0.7)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="limit"):
         check(0.77)
 
 
@@ -124,7 +122,7 @@ def test_without_feature_learning_the_posterior_is_the_gaussian_process():
         assert_limit(WIDTHS, np.array(rows), value)
     # Mutant: one hidden layer in place of two.
     shallow = solve_nngp(NNGPProblem(X, Y, TEST, depth=1, inverse_temperature=BETA))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="limit"):
         agree(found, torch.cat([shallow.train_mean, shallow.test_mean]), shallow.kernel)
 
 
@@ -149,7 +147,7 @@ def test_particles_where_no_grid_reaches_are_the_limit_of_networks():
             assert_limit(WIDTHS, np.array(rows), value, bias=4.0 * float(fit.test_error.max()))
 
     check(AdaptiveProblem(inputs, targets, test_inputs, **settings))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="limit"):
         check(AdaptiveProblem(inputs, targets, test_inputs, **settings | {"gamma0": 1.1}))
 
 
@@ -169,5 +167,5 @@ def test_rows_of_finite_networks(row):
             assert_golden(found.readout_second_moment, row["readout"])
 
     check()
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="off by"):
         check(gamma0=1.1 * row.get("gamma0", 1.0))

@@ -22,9 +22,7 @@ from limes.theory.statics import (
     solve_deep_linear,
     solve_proportional,
 )
-
-X = np.array([[1.0, 0.5], [-0.4, 1.2], [0.8, -1.0], [-1.1, -0.3]])
-Y = np.array([1.0, -0.5, 0.7, -0.9])
+from support.plane import X, Y
 
 
 def problem(activation="erf", gamma0=1.0, beta=5.0):

@@ -7,11 +7,8 @@ import torch
 from limes.core.errors import SpecError
 from limes.theory.statics import FiniteNetwork, ProportionalProblem, simulate_posterior, solve_proportional
 from limes.theory.statics.simulate_posterior import energy_and_gradient
+from support.plane import TEST, X, Y
 from support.stats import assert_mean
-
-X = np.array([[1.0, 0.5], [-0.4, 1.2], [0.8, -1.0], [-1.1, -0.3]])
-Y = np.array([1.0, -0.5, 0.7, -0.9])
-TEST = np.array([[0.3, 0.9], [1.5, -0.2]])
 
 
 def network(**changes):
@@ -73,7 +70,7 @@ def test_a_linear_network_of_width_ten_has_the_posterior_of_the_exact_integral()
             assert_mean((away**2).mean(0), value)
 
     check(1.0)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="mean"):
         check(1.1)
     assert found.rhat < 1.05 and found.effective_size > 1000
 

@@ -23,12 +23,10 @@ from limes.theory.statics import (
     solve_proportional,
 )
 from limes.theory.statics.neuron import Grid, directions_of
+from support.plane import TEST, X, Y
 from support.stats import assert_golden, load_golden
 
 GOLDEN = load_golden("statics")
-X = np.array([[1.0, 0.5], [-0.4, 1.2], [0.8, -1.0], [-1.1, -0.3]])
-Y = np.array([1.0, -0.5, 0.7, -0.9])
-TEST = np.array([[0.3, 0.9], [1.5, -0.2]])
 KERNEL = X @ X.T / 2 + 0.05 * np.eye(4)
 
 

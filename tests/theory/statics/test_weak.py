@@ -6,12 +6,10 @@ import torch
 
 from limes.core.errors import SpecError
 from limes.theory.statics import AdaptiveProblem, NNGPProblem, solve_adaptive, solve_nngp, solve_weak
+from support.plane import TEST, X, Y
 from support.stats import assert_golden, assert_mean, assert_order, load_golden
 
 GOLDEN = load_golden("statics")["weak"]
-X = np.array([[1.0, 0.5], [-0.4, 1.2], [0.8, -1.0], [-1.1, -0.3]])
-Y = np.array([1.0, -0.5, 0.7, -0.9])
-TEST = np.array([[0.3, 0.9], [1.5, -0.2]])
 
 
 def problem(gamma0, activation="erf"):
