@@ -15,6 +15,7 @@ from limes.core.errors import DataError, SpecError
 from limes.core.source import Source
 from limes.laws import CHINCHILLA, POWER_LAW, POWER_LAW_FLOOR, Input, Law, fit_law, read_table
 from limes.laws.form import coefficient, exponent
+from support.refusals import one_sentence
 
 TRUE = {"E": 1.8, "A": 480.0, "B": 2100.0, "alpha": 0.35, "beta": 0.37}
 
@@ -99,9 +100,8 @@ def test_one_outlier_moves_the_robust_fit_less_than_noise_does() -> None:
 )
 def test_malformed_tables_are_refused_in_one_sentence(change: dict[str, np.ndarray | None], words: str) -> None:
     table = {name: column for name, column in {**make_table(), **change}.items() if column is not None}
-    with pytest.raises(DataError, match=words) as caught:
+    with one_sentence(DataError, words):
         fit_law(CHINCHILLA, table)
-    assert "\n" not in str(caught.value)
 
 
 def test_fewer_rows_than_parameters_is_an_error_with_both_numbers() -> None:

@@ -74,5 +74,5 @@ def test_the_same_mean(name, row):
                 assert_mean(np.asarray(samples)[:, column], value, bias=tolerance)
 
     check(row["settings"])
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="mean"):
         check(row["settings"] | row["mutant"])

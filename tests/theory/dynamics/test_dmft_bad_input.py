@@ -18,6 +18,7 @@ from limes.theory.dynamics import (
     solve_learning_rule,
 )
 from support.dmft_cases import samples, small_problem
+from support.refusals import one_sentence
 
 NAN_INPUTS = samples(3, 5)[0].copy()
 NAN_INPUTS[1, 2] = np.nan
@@ -62,9 +63,8 @@ SETTINGS: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("changes", "sentence"), PROBLEMS)
 def test_a_bad_problem_is_refused(changes: dict, sentence: str) -> None:
-    with pytest.raises(SpecError, match=sentence) as caught:
+    with one_sentence(SpecError, sentence):
         small_problem(**changes)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("changes", "sentence"), SETTINGS)
