@@ -24,11 +24,11 @@ from scipy import stats
 from limes.compare.law_terms import Floor, exponent_name, resource_terms, theory_law
 from limes.core.errors import DataError, SpecError
 from limes.laws import LawFit, fit_law
-from limes.theory.scaling import scaling_exponents
+from limes.theory.scaling import resource_exponents, task_of
+from limes.theory.scaling.terms import RESOURCES
 
 Array = NDArray[np.float64]
 Verdict = Literal["agree", "disagree", "undecided", "not limited"]
-RESOURCES = ("time", "width", "samples")
 NUM_DRAWS = 20_000
 NUM_STARTS = 32
 # A term without which the runs are fitted as well, by an F test at this level, says nothing about its exponent.
@@ -242,7 +242,6 @@ def compare_regimes(
                 needed=len(names) == 1 or _needed(fit, [one for one in names if one != name], table, columns, floor),
             )
         )
-    exact = _middle(a, b, rich=rich)
     return RegimeStudy(
         directions=tuple(directions),
         fit=fit,
@@ -250,7 +249,7 @@ def compare_regimes(
         b=b,
         rich=rich,
         level=level,
-        task=None if exact is None else exact.task,
+        task=task_of(a.value, b.value) if _has_laws(a, b) else None,
         residual=residual,
     )
 
@@ -290,29 +289,22 @@ def _needed(fit: LawFit, others: list[str], table: Mapping[str, Any], columns: M
     return bool(stats.f.sf(ratio, extra, dof) < NEEDED)
 
 
-def _middle(a: Measured, b: Measured, *, rich: bool) -> Any:
-    return scaling_exponents(a.value, b.value, rich=rich) if min(a.value, b.value) > 1 else None
+def _has_laws(a: Measured, b: Measured) -> bool:
+    return min(a.value, b.value) > 1.0
 
 
 def _theory(
     a: Measured, b: Measured, *, rich: bool, level: float, rng: np.random.Generator
 ) -> dict[str, tuple[float, Array]] | None:
     """Exponents at (a, b), and over normal draws of both; None if too many have no power law."""
-    exact = _middle(a, b, rich=rich)
     z = stats.norm.ppf(0.5 + level / 2)
     draws = [one.value + 0.5 * (one.high - one.low) / z * rng.standard_normal(NUM_DRAWS) for one in (a, b)]
     inside = np.minimum(*draws) > 1.0
-    if exact is None or inside.mean() < SMALLEST_MASS:
+    if not _has_laws(a, b) or inside.mean() < SMALLEST_MASS:
         return None
-    first, second = (one[inside] for one in draws)
-    beta = (first - 1.0) / second
-    speed = np.maximum(1.0, 2.0 / (1.0 + beta)) if rich else 1.0
-    found = {
-        "time": speed * beta,
-        "width": np.minimum(first - 1.0, second),
-        "samples": np.minimum(first - 1.0, 2.0 * second),
-    }
-    return {name: (getattr(exact, name), rng.choice(values, NUM_DRAWS)) for name, values in found.items()}
+    middle = resource_exponents(a.value, b.value, rich=rich)
+    drawn = resource_exponents(*(one[inside] for one in draws), rich=rich)
+    return {name: (float(middle[name]), rng.choice(drawn[name], NUM_DRAWS)) for name in RESOURCES}
 
 
 def _direction(

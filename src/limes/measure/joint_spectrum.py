@@ -58,7 +58,6 @@ class JointSpectrum:
         num_outputs: C.
         bounds: (nodes, power) of two quadratures of the residual, one below the lazy loss and one above.
         blocks: Parts of the parameters.
-        num_products: With K, each of which costs about three passes.
     """
 
     eigenvalues: Array
@@ -70,7 +69,6 @@ class JointSpectrum:
     num_outputs: int
     bounds: tuple[tuple[Array, Array], tuple[Array, Array]]
     blocks: tuple[KernelBlock, ...]
-    num_products: int
 
     @property
     def edge(self) -> float:
@@ -170,7 +168,6 @@ def measure_joint_spectrum(
             num_outputs=kernel.size // kernel.num_points,
             bounds=((below[0].numpy(), total * below[1].numpy()), (above[0].numpy(), total * above[1].numpy())),
             blocks=_blocks(kernel.block_sizes(residual), probes, blocks),
-            num_products=kernel.num_products,
         )
 
 

@@ -46,13 +46,11 @@ class TangentOperator:
         )
         return dict(zip(self._weights, found, strict=True))
 
-    def product(self, vector: Tensor, *, names: frozenset[str] | None = None) -> Tensor:
-        """K v, (P C,) float64; with `names`, of the kernel of these parameters alone."""
+    def product(self, vector: Tensor) -> Tensor:
+        """K v, (P C,) float64."""
         self.num_products += 1
         pulled = self.pull(vector)
-        sides = [
-            value * (self._weights[name] if names is None or name in names else 0.0) for name, value in pulled.items()
-        ]
+        sides = [value * self._weights[name] for name, value in pulled.items()]
         # A parameter on which the outputs do not depend has no graph, and adds nothing.
         pairs = [(side, value) for side, value in zip(self._pulled, sides, strict=True) if side.requires_grad]
         image = torch.autograd.grad(

@@ -35,7 +35,7 @@ from limes.theory.scaling.s_transform import Projection, STransform, Wishart
 from limes.theory.scaling.simulate import RandomFeatureSimulation, simulate_random_features, train_random_features
 from limes.theory.scaling.simulate_features import simulate_feature_learning
 from limes.theory.scaling.simulate_ridge import RidgeSimulation, simulate_ridge
-from limes.theory.scaling.terms import Allocation, PowerTerm, balance, loss_terms
+from limes.theory.scaling.terms import Allocation, PowerTerm, balance, loss_terms, resource_exponents
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -142,6 +142,7 @@ __all__ = [
     "optimal_ridge",
     "phase_map",
     "power_law_problem",
+    "resource_exponents",
     "ridge_equivalent",
     "scaling_exponents",
     "sgd_phase",

@@ -7,6 +7,7 @@ Letters: a, b decays of target power and eigenvalues, beta = (a-1)/b, N width, P
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linprog
@@ -51,6 +52,36 @@ class Allocation:
     limits: tuple[str, ...]
 
 
+def resource_exponents(a: Any, b: Any, *, rich: bool = False) -> dict[str, Any]:
+    """How the loss falls with each resource alone: loss ~ resource^-exponent.
+
+    Args:
+        a: Decay of the target power, above 1; a number or an array of them.
+        b: Decay of the eigenvalues, above 1; the same.
+        rich: Features move (a fixed strength of feature learning).
+
+    Returns:
+        "time", "width" and "samples"; not checked, so that draws of a and b are cheap.
+
+    **Source**: docs/theory/scaling_exponents.md. **Accuracy**: exact.
+
+    >>> {name: float(value) for name, value in resource_exponents(1.75, 1.5).items()}
+    {'time': 0.5, 'width': 0.75, 'samples': 0.75}
+    """
+    beta = (a - 1.0) / b
+    # Differs from arXiv:2402.01092 and 2409.17858: the width law is min(a-1, b), not min(a-1, 2b).
+    return {
+        "time": _speed(beta, rich=rich) * beta,
+        "width": np.minimum(a - 1.0, b),
+        "samples": np.minimum(a - 1.0, 2.0 * b),
+    }
+
+
+def _speed(beta: Any, *, rich: bool) -> Any:
+    """Power of the lazy learner's clock: features that move learn hard tasks faster."""
+    return np.maximum(1.0, 2.0 / (1.0 + beta)) if rich else 1.0
+
+
 def loss_terms(
     a: float,
     b: float,
@@ -86,18 +117,18 @@ def loss_terms(
     if label_noise and not finite_samples:
         raise SpecError("label_noise without finite_samples: noise is fitted only where samples are seen again")
     beta = (a - 1.0) / b
-    # Differs from arXiv:2402.01092 and 2409.17858: the width law is min(a-1, b), not min(a-1, 2b), and the transient is
-    # t^(1/b - 1) for beta > 1 only.
-    speed = max(1.0, 2.0 / (1.0 + beta)) if rich else 1.0
+    speed = float(_speed(beta, rich=rich))
+    alone = {name: float(value) for name, value in resource_exponents(a, b, rich=rich).items()}
+    # Differs from arXiv:2402.01092 and 2409.17858: the transient of a width is t^(1/b - 1) for beta > 1 only.
     terms = [
-        PowerTerm(name="time", time=-speed * beta),
-        PowerTerm(name="width", width=-min(a - 1.0, b)),
+        PowerTerm(name="time", time=-alone["time"]),
+        PowerTerm(name="width", width=-alone["width"]),
         PowerTerm(name="width transient", width=-1.0, time=speed * (1.0 / b - min(beta, 1.0))),
     ]
     if batch_noise:
         terms.append(PowerTerm(name="batch noise", time=-speed * (2.0 - 1.0 / b)))
     if finite_samples:
-        terms.append(PowerTerm(name="samples", samples=-min(a - 1.0, 2.0 * b)))
+        terms.append(PowerTerm(name="samples", samples=-alone["samples"]))
         terms.append(PowerTerm(name="sample transient", samples=-1.0, time=speed * (1.0 / b - min(beta, 2.0))))
     if label_noise:
         terms.append(PowerTerm(name="label noise", samples=-1.0, time=speed / b))
