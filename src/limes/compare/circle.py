@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from limes.compare.relu_circle import BIAS_VAR, circle_points, train_on_circle
 from limes.core.errors import SpecError
+from limes.numerics.ensemble import mean_half_width
 from limes.theory.checks import check_memory
 from limes.theory.kernels import ntk_kernel
 from limes.theory.scaling import circle_task, scaling_exponents
@@ -72,17 +72,14 @@ class CircleRun:
     @property
     def local(self) -> tuple[Array, Array]:
         """(n,) times and (n,) local exponents of the mean loss, over half a decade each."""
-        logs, clock = np.log(self.loss.mean(0)), np.log(self.times)
-        slopes = -(logs[STRIDE:] - logs[:-STRIDE]) / (clock[STRIDE:] - clock[:-STRIDE])
-        return np.exp(0.5 * (clock[STRIDE:] + clock[:-STRIDE])), slopes
+        clock = np.log(self.times)
+        return np.exp(0.5 * (clock[STRIDE:] + clock[:-STRIDE])), _slopes(self.times, self.loss.mean(0))
 
     @property
     def transition(self) -> float | None:
         """When the loss starts to fall faster than the lazy sum over modes for good, None if it does not."""
-        logs, clock = np.log(self.lazy_loss), np.log(self.times)
-        lazy = -(logs[STRIDE:] - logs[:-STRIDE]) / (clock[STRIDE:] - clock[:-STRIDE])
         marks, slopes = self.local
-        slower = np.flatnonzero(slopes <= lazy)
+        slower = np.flatnonzero(slopes <= _slopes(self.times, self.lazy_loss))
         if not len(slower):
             return float(marks[0])
         return float(marks[slower[-1] + 1]) if slower[-1] + 1 < len(marks) else None
@@ -135,10 +132,16 @@ class CircleStudy:
         }
 
 
+def _slopes(times: Array, loss: Array) -> Array:
+    """(n,) -d ln loss / d ln t, over half a decade each."""
+    logs, clock = np.log(loss), np.log(times)
+    return np.asarray(-(logs[STRIDE:] - logs[:-STRIDE]) / (clock[STRIDE:] - clock[:-STRIDE]))
+
+
 def mean_interval(values: Array) -> tuple[float, float]:
     """95 % Student-t interval of a mean over seeds."""
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(values) - 1)) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return float(values.mean()) - half, float(values.mean()) + half
+    mean, half = float(values.mean()), float(mean_half_width(values, level=LEVEL))
+    return mean - half, mean + half
 
 
 def circle_modes(target_decay: float, num_points: int) -> tuple[Array, Array, Array]:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import stats
 
 from limes.core.errors import SpecError
+from limes.numerics.ensemble import mean_half_width
 from limes.theory.scaling import power_law_problem, simulate_random_features, solve_random_features
 
 Array = NDArray[np.float64]
@@ -132,9 +132,7 @@ def feature_study(
         simulated = half = None
         if num_draws and width is not None:
             runs = simulate_random_features(problem, times, num_draws=num_draws, generator=generator).test_loss
-            simulated = runs.mean(0)
-            quantile = stats.t.ppf(0.5 + LEVEL / 2, num_draws - 1)
-            half = quantile * runs.std(0, ddof=1) / np.sqrt(num_draws)
+            simulated, half = runs.mean(0), mean_half_width(runs, level=LEVEL)
         # Where nothing is left to learn, rounding may leave a loss below zero.
         predicted = np.maximum(solve_random_features(problem, times).test_loss, 0.0)
         curves.append(FeatureCurve(num_features=width, predicted=predicted, simulated=simulated, half_width=half))

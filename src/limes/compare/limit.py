@@ -26,6 +26,7 @@ from limes.compare.problem import mlp_problem
 from limes.core.errors import ScopeError, StoreError
 from limes.core.status import RunStatus
 from limes.data import build_data
+from limes.numerics.ensemble import mean_half_width
 from limes.spec import RunSpec
 from limes.spec.comparison import ComparisonSpec
 from limes.store import Store, SweepRow
@@ -312,8 +313,7 @@ def _means(groups: list[Array]) -> tuple[Array, Array]:
 
 def _mean_and_half_width(runs: Array) -> tuple[Array, Array]:
     """Over the first axis."""
-    half = stats.t.ppf(0.5 + LEVEL / 2, len(runs) - 1) * runs.std(0, ddof=1) / np.sqrt(len(runs))
-    return runs.mean(0), half
+    return runs.mean(0), mean_half_width(runs, level=LEVEL)
 
 
 def _weighted_line(x: Array, y: Array, errors: Array) -> tuple[Array, Array]:

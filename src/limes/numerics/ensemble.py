@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import stats
 
 from limes.core.errors import DataError
 
@@ -46,6 +47,21 @@ def mean_estimate(samples: ArrayLike) -> Estimate:
     values = _runs(samples)
     error = float(values.std(ddof=1) / math.sqrt(len(values)))
     return Estimate(value=float(values.mean()), error=error, degrees_of_freedom=len(values) - 1)
+
+
+def mean_half_width(samples: ArrayLike, *, level: float) -> NDArray[np.float64]:
+    """Half-widths of the intervals of means over independent runs, by Student's t.
+
+    Args:
+        samples: (num_runs, ...), at least two runs.
+        level: Of the intervals, such as 0.95.
+
+    >>> round(float(mean_half_width([1.0, 3.0], level=0.95)), 3)
+    12.706
+    """
+    runs = np.asarray(samples, dtype=float)
+    count = len(runs)
+    return np.asarray(stats.t.ppf(0.5 + level / 2, count - 1) * runs.std(0, ddof=1) / math.sqrt(count))
 
 
 def limit_estimate(sizes: ArrayLike, samples: list[ArrayLike], *, power: float = 1.0, terms: int = 1) -> Estimate:

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 from limes.core.source import Source
+from limes.numerics.ensemble import mean_half_width
 from limes.spec import StudySpec
 
 Array = NDArray[np.float64]
@@ -212,10 +212,7 @@ def interval(samples: ArrayLike) -> Array:
     >>> round(float(interval([1.0, 3.0])), 3)
     12.706
     """
-    runs = np.asarray(samples, dtype=float)
-    count = len(runs)
-    quantile = stats.t.ppf(0.5 + LEVEL / 2, count - 1)
-    return np.asarray(quantile * runs.std(0, ddof=1) / np.sqrt(count))
+    return mean_half_width(samples, level=LEVEL)
 
 
 def power_guide(

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy import stats as scipy_stats
 
 from limes.core.errors import SpecError
 from limes.core.status import SolveStatus
+from limes.numerics.ensemble import mean_half_width
 from limes.theory.dynamics.problem import Columns
 from limes.theory.dynamics.revealed import RevealedMatrix
 from limes.theory.dynamics.trajectory import FieldStore, TableStore, Trajectory
@@ -224,7 +224,7 @@ def half_width(samples: np.ndarray, *, exact: bool = False) -> np.ndarray:
         return np.zeros(samples.shape[1:])
     if count < 2:
         return np.full(samples.shape[1:], np.nan)
-    return scipy_stats.t.ppf(0.975, count - 1) * samples.std(0, ddof=1) / np.sqrt(count)
+    return mean_half_width(samples, level=0.95)
 
 
 def _stored(fields: dict[tuple[int, int], np.ndarray], layer: int, t: int) -> np.ndarray:
