@@ -67,6 +67,7 @@ def test_the_store_of_a_sweep(limes, tmp_path) -> None:
         (["--a", "nan", "--b", "2", "--time", "steps"], "--a 'nan'"),
         (["--a", "2", "--b", "2", "--time", "steps", "--width", "steps"], "move together"),
         (["--a", "2", "--b", "2", "--time", "epochs"], "epochs"),
+        (["--a", "2", "--b", "2", "--width", "loss"], "width 'loss'"),
         (["--a", "2", "--b", "2", "--time", "steps", "--level", "2"], "level"),
         (["--a", "2", "--spectrum", "s.json", "--time", "steps"], "leave out"),
         (["--spectrum", "nowhere.json", "--time", "steps"], "expected what"),
@@ -80,7 +81,13 @@ def test_bad_flags(limes, table, flags, words) -> None:
 
 @pytest.mark.parametrize(
     ("flags", "words"),
-    [(["--window", "10"], "two different"), (["--hard", "2"], "hard task"), (["--lazy", "1"], "lazy < rich")],
+    [
+        (["--window", "10"], "two different"),
+        (["--window", "1000,100"], "--window '1000,100': expected two different times, the smaller first"),
+        (["--window", "100,1e6"], "at most 50000"),
+        (["--hard", "2"], "hard task"),
+        (["--lazy", "1"], "lazy < rich"),
+    ],
 )
 def test_bad_flags_of_the_circle(limes, flags, words) -> None:
     done = limes("theory", "circle", *flags)

@@ -87,6 +87,8 @@ def test_a_small_study_and_its_page() -> None:
         ({"lazy_gamma0": 2.0}, "0 < lazy < rich"),
         ({"num_seeds": 1}, "2 seeds"),
         ({"window": (10.0, 10.0)}, "increasing"),
+        ({"window": (1000.0, 100.0)}, "increasing"),
+        ({"window": (100.0, 60_000.0)}, "at most 50000"),
         ({"window": (100.0, 110.0)}, "expected 3"),
         ({"num_points": 10**9, "width": 512}, "would hold .* GiB"),
     ],
@@ -97,7 +99,14 @@ def test_bad_settings_are_one_sentence(settings, words: str, monkeypatch) -> Non
         circle_study(**({"width": 2, "num_points": 16, "num_seeds": 2, "window": (2.0, 3.0)} | settings))
 
 
-def test_times_out_of_reach(monkeypatch) -> None:
-    monkeypatch.setattr("limes.compare.relu_circle.MAX_STEPS", 3)
-    with pytest.raises(ConvergenceError, match="not reached in 3 steps"):
-        circle_study(width=2, num_points=16, num_seeds=2, window=(2.0, 30.0))
+def test_times_out_of_reach_end_the_study_as_soon_as_the_steps_are_too_small(monkeypatch) -> None:
+    monkeypatch.setattr("limes.compare.relu_circle.MAX_STEPS", 60)
+    told: list[float] = []
+    settings = {"width": 32, "num_points": 16, "num_seeds": 2, "rich_gamma0": 2.0, "progress": told.append}
+    circle_study(**settings | {"rich_gamma0": 0.05}, window=(2.0, 20.0))
+    told.clear()
+    with pytest.raises(
+        ConvergenceError, match=r"gamma0 2: the last time is not reached in 60 steps, \d+% .* after [24]0;"
+    ):
+        circle_study(**settings, window=(2.0, 20.0))
+    assert max(told) < 0.25, "the first of four runs is the one that cannot end"

@@ -117,6 +117,16 @@ def test_losses_that_do_not_fall_have_no_exponent(power: float) -> None:
     assert found.directions[0].verdict == "undecided" and "no fall along n" in found.sentences[-1]
 
 
+def test_rows_that_miss_a_number_are_counted() -> None:
+    table = runs(0)
+    table["loss"][[3, 7]] = np.nan
+    found = compare_regimes(table, COLUMNS, a=A, b=B, floor="none")
+    assert "of 34 of 36 runs (the others miss a number)" in found.sentences[1]
+    assert (found.to_dict()["num_runs"], found.to_dict()["num_given"]) == (34, 36)
+    assert "34 of 36 runs (the" in render_page(regime_page(found, source="runs.csv"))
+    assert "of 36 runs:" in compare_regimes(runs(0), COLUMNS, a=A, b=B, floor="none").sentences[1]
+
+
 def test_page_and_json() -> None:
     found = compare_regimes(runs(2, floor=0.4), COLUMNS, a=A, b=B)
     page = regime_page(found, source="runs.csv")
@@ -130,6 +140,7 @@ def test_page_and_json() -> None:
     [
         ({"columns": {}}, "columns"),
         ({"columns": {"heads": "n"}}, "time, width, samples"),
+        ({"columns": {"width": "loss"}}, "width 'loss': the loss is what is explained"),
         ({"level": 1.5}, "level"),
         ({"floor": "maybe"}, "floor"),
         ({"columns": {"time": "epochs"}}, "epochs"),

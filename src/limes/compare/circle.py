@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from limes.compare.relu_circle import BIAS_VAR, circle_points, train_on_circle
+from limes.compare.relu_circle import BIAS_VAR, circle_points, longest_time, train_on_circle
 from limes.core.errors import SpecError
 from limes.numerics.ensemble import mean_half_width
 from limes.theory.checks import check_memory
@@ -179,12 +179,13 @@ def circle_study(
         width: Hidden units.
         num_points: On the circle; half of them is the number of modes.
         num_seeds: At least 2.
-        window: First and last time of the exponents; training ends with it.
+        window: First and last time of the exponents, at most 50000; training ends with it.
         seed: Of all draws; the four runs start from the same weights.
         progress: Told the share of the work that is done.
 
     Raises:
         SpecError: A task is not what it is called, or a number is out of range.
+        ConvergenceError: The window ends later than the rich networks reach.
     """
     laws = {"hard": circle_task(hard_decay), "easy": circle_task(easy_decay)}
     if wrong := [name for name, (a, b) in laws.items() if (a - 1.0 < b) != (name == "hard")]:
@@ -197,15 +198,19 @@ def circle_study(
             f"gamma0 {lazy_gamma0:g} and {rich_gamma0:g}, width {width}, points {num_points}, seeds {num_seeds}: "
             "expected 0 < lazy < rich, at least 1 unit, 16 points and 2 seeds"
         )
-    if not 1.0 < window[0] < window[1] < math.inf:
-        raise SpecError(f"window {window[0]:g} to {window[1]:g}: expected increasing finite times above 1")
+    if not 1.0 < window[0] < window[1] <= longest_time():
+        raise SpecError(
+            f"window {window[0]:g} to {window[1]:g}: expected increasing times above 1 and at most {longest_time():g}, "
+            "which is what training reaches"
+        )
     # Inputs, hidden layer and gradients of all seeds at once, in float32.
     check_memory(
         f"{num_seeds} networks of width {width} on {num_points} points", numbers=num_seeds * num_points * width
     )
     times = _times(window)
-    cases = [(task, rich) for task in laws for rich in (False, True)]
-    runs = []
+    # Rich ones first: their steps shrink, so that a window out of their reach ends the study early.
+    cases = [(task, rich) for rich in (True, False) for task in laws]
+    runs: dict[tuple[str, bool], CircleRun] = {}
     for index, (task, rich) in enumerate(cases):
         a, b = laws[task]
         target, eigenvalues, power = circle_modes(0.5 * a, num_points)
@@ -220,22 +225,26 @@ def circle_study(
             progress=_part(progress, index, len(cases)),
         )
         lazy = np.exp(-2.0 * clock[:, None] * eigenvalues) @ power
-        runs.append(
-            CircleRun(
-                task=task,
-                rich=rich,
-                target_decay=0.5 * a,
-                gamma0=rich_gamma0 if rich else lazy_gamma0,
-                times=times,
-                loss=loss,
-                lazy_loss=lazy,
-                exponents=np.array([window_exponent(times, row, window) for row in loss]),
-                lazy_exponent=window_exponent(times, lazy, window),
-                law=scaling_exponents(a, b, rich=rich).time,
-                lazy_law=scaling_exponents(a, b).time,
-            )
+        runs[task, rich] = CircleRun(
+            task=task,
+            rich=rich,
+            target_decay=0.5 * a,
+            gamma0=rich_gamma0 if rich else lazy_gamma0,
+            times=times,
+            loss=loss,
+            lazy_loss=lazy,
+            exponents=np.array([window_exponent(times, row, window) for row in loss]),
+            lazy_exponent=window_exponent(times, lazy, window),
+            law=scaling_exponents(a, b, rich=rich).time,
+            lazy_law=scaling_exponents(a, b).time,
         )
-    return CircleStudy(runs=tuple(runs), width=width, num_points=num_points, num_seeds=num_seeds, window=window)
+    return CircleStudy(
+        runs=tuple(runs[task, rich] for task in laws for rich in (False, True)),
+        width=width,
+        num_points=num_points,
+        num_seeds=num_seeds,
+        window=window,
+    )
 
 
 def _times(window: tuple[float, float]) -> Array:

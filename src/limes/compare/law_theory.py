@@ -99,6 +99,7 @@ class RegimeStudy:
     Attributes:
         directions: One for each resource.
         fit: Of all of them together.
+        num_given: Rows of the table, those that miss a number too.
         a: Decay of the target's power by mode.
         b: Decay of the eigenvalues.
         rich: Whether the theory is that of moving features.
@@ -109,12 +110,20 @@ class RegimeStudy:
 
     directions: tuple[Direction, ...]
     fit: LawFit
+    num_given: int
     a: Measured
     b: Measured
     rich: bool
     level: float
     task: str | None
     residual: float
+
+    @property
+    def runs_used(self) -> str:
+        """How many runs were fitted, and of how many where some miss a number."""
+        if self.fit.num_rows == self.num_given:
+            return f"{self.num_given} runs"
+        return f"{self.fit.num_rows} of {self.num_given} runs (the others miss a number)"
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -124,7 +133,7 @@ class RegimeStudy:
         lead = ", ".join(f"{one.resource} in {one.leads:.0%}" for one in self.directions)
         return (
             f"a = {self.a.words()}, b = {self.b.words()}: {kind}, {regime}.",
-            f"What limits the loss, of {self.fit.num_rows} runs: {lead}.",
+            f"What limits the loss, of {self.runs_used}: {lead}.",
             *(_sentence(one, self.level) for one in self.directions),
         )
 
@@ -137,6 +146,7 @@ class RegimeStudy:
             "level": self.level,
             "task": self.task,
             "num_runs": self.fit.num_rows,
+            "num_given": self.num_given,
             "formula": self.fit.law.formula,
             "params": dict(self.fit.params),
             "residual": self.residual,
@@ -208,11 +218,13 @@ def compare_regimes(
         `RegimeStudy`; its `sentences` are the answer.
 
     Raises:
-        SpecError: No resource, an unknown one, or a level outside (0, 1).
+        SpecError: No resource, an unknown one, the loss as its own resource, or a level outside (0, 1).
         DataError: Columns are absent, not positive or do not vary, or there are too few runs.
     """
     if not columns or not set(columns) <= set(RESOURCES):
         raise SpecError(f"columns {dict(columns)}: expected a column for some of {', '.join(RESOURCES)}")
+    if taken := [name for name, column in columns.items() if column == "loss"]:
+        raise SpecError(f"{taken[0]} 'loss': the loss is what is explained; name the column of the resource")
     if not 0 < level < 1 or floor not in ("fit", "none"):
         raise SpecError(f"level {level:g}, floor {floor!r}: expected a level such as 0.9, and 'fit' or 'none'")
     names = [name for name in RESOURCES if name in columns]
@@ -245,6 +257,7 @@ def compare_regimes(
     return RegimeStudy(
         directions=tuple(directions),
         fit=fit,
+        num_given=len(table[fit.law.target]),
         a=a,
         b=b,
         rich=rich,

@@ -27,7 +27,7 @@ def regime_page(study: RegimeStudy, *, source: str) -> Page:
         "Line: this resource's own term. Dashed: the theory's exponent, through its middle."
     )
     setting = quiet(
-        f"{source}: {study.fit.num_rows} runs, least squares in ln loss, scatter {study.residual:.2g}; "
+        f"{source}: {study.runs_used}, least squares in ln loss, scatter {study.residual:.2g}; "
         f"{study.fit.law.formula}; intervals at {study.level:.0%}."
     )
     return Page(

@@ -30,8 +30,8 @@ def circle(
     from limes.report.circle import answer_lines, write_circle_report
 
     ends = parse_numbers(window, flag="--window")
-    if len(ends) != 2:
-        raise SpecError(f"--window {window!r}: expected two different times, such as 100,1000")
+    if len(ends) != 2 or [float(part) for part in window.split(",")] != list(ends):
+        raise SpecError(f"--window {window!r}: expected two different times, the smaller first, such as 100,1000")
     with ShareProgress("circle", silent=as_json) as bar:
         study = circle_study(
             hard_decay=hard,
